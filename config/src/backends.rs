@@ -1,0 +1,320 @@
+//! The `backends` part of the file: stores by name. It is the largest part, so it stands apart from
+//! `check`, whose rules it follows.
+
+use std::time::Duration;
+
+use pointsman_protocol::HostPort;
+
+use crate::addresses::{Claim, Dial, Endpoints};
+use crate::check::{Outside, PASSWORD_KEYS, name, not_above, password, unreadable};
+use crate::problem::{Problem, shown};
+use crate::reader::{Section, host_port, text_of};
+use crate::reference::Kind;
+use crate::secret::Secret;
+use crate::tree::{Content, Entry, Node};
+use crate::trusted::{Backend, BackendKind, Bundled, Cluster, Lag, Reconnect, Retry, TopologyRefresh};
+use crate::units::Unreadable;
+
+/// The name of the backend that is there when the file has none.
+const DEFAULT_NAME: &str = "main";
+
+/// All backends, in the order of the file.
+pub(crate) fn read(top: &Section<'_>, outside: &Outside<'_>, endpoints: &mut Endpoints) -> Vec<Backend> {
+    let Some(entry) = top.entry("backends") else {
+        let section = top.reader.section(path(DEFAULT_NAME), "backends.*", None, top.line);
+        let bundled = bundled(&section.child("bundled", "backends.*.bundled"), endpoints);
+        return vec![backend(DEFAULT_NAME, BackendKind::Bundled(bundled), (None, None), &section)];
+    };
+    let entries = match &entry.value.content {
+        Content::Map(entries) if !entries.is_empty() => entries,
+        content => {
+            let (wrong, suggestion) = match content {
+                Content::Empty | Content::Map(_) => {
+                    ("there is no backend", "leave the key out to have one, named main, bundled")
+                }
+                Content::List(_) => ("a list stands where names should", "write 'main:' instead of '-'"),
+                _ => ("a single value stands where names should", "write a name with keys below it"),
+            };
+            top.refuse("backends", &entry.value, unreadable(wrong, Some(suggestion)));
+            return Vec::new();
+        }
+    };
+    let mut seen: Vec<(&str, usize)> = Vec::new();
+    let mut backends = Vec::new();
+    for entry in entries {
+        let Some(name) = named(top, entry, &seen) else { continue };
+        seen.push((name, entry.line));
+        let section = top.reader.section(path(name), "backends.*", Some(&entry.value), entry.line);
+        let (kind, login) = kind(&section, outside, endpoints);
+        backends.push(backend(name, kind, login, &section));
+    }
+    backends
+}
+
+/// The user and the password for AUTH.
+type Login = (Option<String>, Option<Secret>);
+
+fn path(name: &str) -> String {
+    format!("backends.{}", shown(name))
+}
+
+/// The name of a backend, if it is one and not one of those `seen` with their lines.
+fn named<'r>(top: &Section<'r>, entry: &'r Entry, seen: &[(&str, usize)]) -> Option<&'r str> {
+    let Some(text) = entry.key.as_deref() else {
+        top.reader.report(top.reader.problem(entry.line, "backends", "a name that is not text"));
+        return None;
+    };
+    let problem = |wrong: String| top.reader.problem(entry.line, path(text), wrong);
+    if let Err(error) = name(text) {
+        top.reader.report(problem(error.wrong).allowed(Kind::Name.allowed()));
+        return None;
+    }
+    if let Some((_, first)) = seen.iter().find(|(known, _)| *known == text) {
+        let wrong = format!("given twice, first on line {first}");
+        top.reader.report(problem(wrong).suggest("choose another name"));
+        return None;
+    }
+    Some(text)
+}
+
+/// What the backend is, and how to log in to it.
+fn kind(section: &Section<'_>, outside: &Outside<'_>, endpoints: &mut Endpoints) -> (BackendKind, Login) {
+    let given = (section.entry("bundled"), section.entry("cluster"));
+    let one_of = "exactly one of bundled, cluster";
+    match given {
+        (Some(bundled), Some(cluster)) => {
+            let (first, second, line) = if bundled.line <= cluster.line {
+                ("bundled", "cluster", cluster.line)
+            } else {
+                ("cluster", "bundled", bundled.line)
+            };
+            let problem =
+                section.reader.problem(line, section.key_path(second), format!("{first} is given too"));
+            section.reader.report(problem.allowed(one_of).suggest("use two backends to have both"));
+        }
+        (None, None) if section.lacks("bundled") && section.lacks("cluster") => {
+            let problem =
+                section.reader.problem(section.line, section.path.as_str(), "it is not said what it is");
+            section
+                .reader
+                .report(problem.allowed(one_of).suggest("write 'bundled: {}' for nodes inside this process"));
+        }
+        _ => {}
+    }
+    // With both given, both are read, so that the mistakes of both are told.
+    let bundled = given.0.map(|_| bundled(&section.child("bundled", "backends.*.bundled"), endpoints));
+    let cluster =
+        given.1.map(|_| cluster(&section.child("cluster", "backends.*.cluster"), outside, endpoints));
+    match (bundled, cluster) {
+        (_, Some((cluster, login))) => (BackendKind::Cluster(cluster), login),
+        (Some(bundled), None) => (BackendKind::Bundled(bundled), (None, None)),
+        (None, None) => {
+            (BackendKind::Cluster(Cluster { seeds: Vec::new(), address_map: Vec::new() }), (None, None))
+        }
+    }
+}
+
+fn bundled(section: &Section<'_>, endpoints: &mut Endpoints) -> Bundled {
+    let shards = section.number("shards");
+    let replicas = section.number("replicas");
+    let port = section.number("node_port");
+    let bundled = Bundled {
+        shards: shards.value as u16,
+        replicas: replicas.value as u16,
+        node_port: port.value as u16,
+    };
+    if !(shards.sound && replicas.sound && port.sound) {
+        return bundled;
+    }
+    // Reported at the port if it was written: the number of nodes is usually the thing that is wanted.
+    let line = if port.given { port.line } else { section.line };
+    if let Err(wrong) = bundled.check() {
+        let problem = section.reader.problem(line, section.key_path("node_port"), wrong).value(port.value);
+        section.reader.report(problem.suggest("choose a lower node_port, or fewer nodes"));
+    } else {
+        let given = port.given || shards.given || replicas.given;
+        endpoints.claims.push(Claim::nodes(section.key_path("node_port"), &bundled, line, given));
+    }
+    bundled
+}
+
+fn cluster(section: &Section<'_>, outside: &Outside<'_>, endpoints: &mut Endpoints) -> (Cluster, Login) {
+    let username = section.text("username", |text| match text {
+        "" => Err(unreadable("empty", None)),
+        _ => Ok(()),
+    });
+    if username.given && PASSWORD_KEYS.iter().all(|name| section.lacks(name)) {
+        let problem =
+            section.reader.problem(username.line, section.key_path("username"), "a user without a password");
+        section.reader.report(problem.suggest("give password, password_env or password_file too"));
+    }
+    let cluster = Cluster { seeds: seeds(section, endpoints), address_map: address_map(section, endpoints) };
+    (cluster, (username.value, password(section, outside)))
+}
+
+fn seeds(section: &Section<'_>, endpoints: &mut Endpoints) -> Vec<HostPort> {
+    let required =
+        || unreadable("there is no seed", Some("give the address of at least one node of the cluster"));
+    let Some(entry) = section.entry("seeds") else {
+        if !section.lacks("seeds") {
+            return Vec::new();
+        }
+        let error = required();
+        let problem = section.reader.problem(section.line, section.key_path("seeds"), "it has to be given");
+        section
+            .reader
+            .report(Problem { suggestion: error.suggestion, ..problem }.allowed(Kind::Addresses.allowed()));
+        return Vec::new();
+    };
+    let nodes = match &entry.value.content {
+        Content::List(nodes) if !nodes.is_empty() => nodes,
+        content => {
+            let error = match content {
+                Content::Plain(_) | Content::Quoted(_) => unreadable("not a list", Some("put it into [ ]")),
+                Content::Map(_) | Content::Tagged(_) => unreadable("not a list", None),
+                Content::Empty | Content::List(_) => required(),
+            };
+            section.refuse("seeds", &entry.value, error);
+            return Vec::new();
+        }
+    };
+    let mut seeds: Vec<HostPort> = Vec::new();
+    for (index, node) in nodes.iter().enumerate() {
+        let key = format!("{}[{index}]", section.key_path("seeds"));
+        let Some(address) = address(section, &key, node) else { continue };
+        if let Some(first) = seeds.iter().position(|known| *known == address) {
+            let problem =
+                section.reader.problem(node.line, key, format!("given twice, first as seed {first}"));
+            section.reader.report(problem.value(&address).suggest("keep one of them"));
+            continue;
+        }
+        endpoints.dials.push(Dial { key, line: node.line, to: address.clone() });
+        seeds.push(address);
+    }
+    seeds
+}
+
+fn address_map(section: &Section<'_>, endpoints: &mut Endpoints) -> Vec<(HostPort, HostPort)> {
+    let Some(entry) = section.entry("address_map") else { return Vec::new() };
+    let entries = match &entry.value.content {
+        Content::Map(entries) => entries,
+        Content::Empty => return Vec::new(),
+        _ => {
+            section.refuse("address_map", &entry.value, unreadable("not a map", None));
+            return Vec::new();
+        }
+    };
+    let mut map: Vec<(HostPort, HostPort)> = Vec::new();
+    for entry in entries {
+        let written = entry.key.clone().unwrap_or_default();
+        let key = format!("{}[\"{}\"]", section.key_path("address_map"), shown(&written));
+        let announced = match &entry.key {
+            Some(text) => host_port(text).map_err(|error| Unreadable {
+                wrong: format!("the announced address: {}", error.wrong),
+                suggestion: error.suggestion,
+            }),
+            None => Err(unreadable("the announced address is not text", Some("put it into quotes"))),
+        };
+        let announced = report(section, &key, entry.line, announced);
+        let reached = address(section, &key, &entry.value);
+        let (Some(announced), Some(reached)) = (announced, reached) else { continue };
+        if map.iter().any(|(known, _)| *known == announced) {
+            let problem = section.reader.problem(entry.line, key, "this address is given twice");
+            section.reader.report(problem.suggest("keep one of them"));
+            continue;
+        }
+        endpoints.dials.push(Dial { key, line: entry.value.line, to: reached.clone() });
+        map.push((announced, reached));
+    }
+    map
+}
+
+/// The address that stands at `node`; a wrong one is reported.
+fn address(section: &Section<'_>, key: &str, node: &Node) -> Option<HostPort> {
+    match text_of(node, "host:port") {
+        Ok(text) => {
+            let result = host_port(text);
+            let value = result.is_err().then_some(text);
+            report_with(section, key, node.line, result, value)
+        }
+        Err(error) => report(section, key, node.line, Err(error)),
+    }
+}
+
+fn report<T>(section: &Section<'_>, key: &str, line: usize, result: Result<T, Unreadable>) -> Option<T> {
+    report_with(section, key, line, result, None)
+}
+
+fn report_with<T>(
+    section: &Section<'_>,
+    key: &str,
+    line: usize,
+    result: Result<T, Unreadable>,
+    value: Option<&str>,
+) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
+        Err(error) => {
+            let mut problem = section.reader.problem(line, key, error.wrong).allowed("host:port");
+            problem.suggestion = error.suggestion;
+            section.reader.report(match value {
+                Some(value) => problem.value(value),
+                None => problem,
+            });
+            None
+        }
+    }
+}
+
+fn backend(name: &str, kind: BackendKind, (username, password): Login, section: &Section<'_>) -> Backend {
+    let millis = |name| Duration::from_millis(section.number(name).value);
+    Backend {
+        name: name.to_owned(),
+        kind,
+        username,
+        password,
+        connections_per_node: section.number("connections_per_node").value as u16,
+        connect_timeout: millis("connect_timeout_ms"),
+        request_timeout: millis("request_timeout_ms"),
+        stall_timeout: millis("stall_timeout_ms"),
+        reconnect: reconnect(&section.child("reconnect", "backends.*.reconnect")),
+        retry: retry(&section.child("retry", "backends.*.retry")),
+        inflight_bytes_max: section.number("inflight_bytes_max").value as usize,
+        inflight_max: section.number("inflight_max").value as usize,
+        reply_bytes_max: section.number("reply_bytes_max").value as usize,
+        topology: topology(&section.child("topology", "backends.*.topology")),
+        lag: lag(&section.child("lag", "backends.*.lag")),
+    }
+}
+
+fn reconnect(section: &Section<'_>) -> Reconnect {
+    let (backoff, backoff_max) = ordered_millis(section, "backoff_ms", "backoff_max_ms");
+    Reconnect { backoff, backoff_max, per_second: section.number("per_second").value as u32 }
+}
+
+fn retry(section: &Section<'_>) -> Retry {
+    let (backoff, backoff_max) = ordered_millis(section, "backoff_ms", "backoff_max_ms");
+    Retry {
+        redirects_max: section.number("redirects_max").value as u32,
+        attempts_max: section.number("attempts_max").value as u32,
+        backoff,
+        backoff_max,
+    }
+}
+
+fn topology(section: &Section<'_>) -> TopologyRefresh {
+    let (min_interval, interval) = ordered_millis(section, "refresh_min_interval_ms", "refresh_interval_ms");
+    TopologyRefresh { interval, min_interval }
+}
+
+fn lag(section: &Section<'_>) -> Lag {
+    let (interval, stale_after) = ordered_millis(section, "interval_ms", "stale_after_ms");
+    Lag { interval, stale_after }
+}
+
+/// Two durations of which the first may not be above the second.
+fn ordered_millis(section: &Section<'_>, low: &str, high: &str) -> (Duration, Duration) {
+    let (low_value, high_value) = (section.number(low), section.number(high));
+    not_above(section, (low, &low_value), (high, &high_value));
+    (Duration::from_millis(low_value.value), Duration::from_millis(high_value.value))
+}

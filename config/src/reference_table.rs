@@ -1,0 +1,354 @@
+//! The rows of [`super::SECTIONS`]: one row a key, nothing else.
+
+use super::Default::{AtMost, Is, Note, Nothing, Required};
+use super::Kind::{
+    AddressMap, Addresses, Bytes, Choice, Filter, List, Listen, Millis, Name, Named, Secret, SectionOrOff,
+    Text, Whole,
+};
+use super::{Default, Key, Kind, Section};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+const SECOND: u64 = 1_000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+const fn key(name: &'static str, kind: Kind, default: Default, meaning: &'static str) -> Key {
+    Key { name, kind, default, meaning }
+}
+
+/// Every section with its keys, in the order of the reference page.
+pub const SECTIONS: &[Section] = &[
+    Section {
+        path: "",
+        about: "Every key may be left out: an empty file runs three bundled shards behind `127.0.0.1:6379`.",
+        keys: &[
+            key(
+                "workers",
+                Whole(1, 1024),
+                Note("the number of cores"),
+                "Worker threads; each owns its clients and its backend connections.",
+            ),
+            key("log", Kind::Section, Nothing, "How the log is written."),
+            key(
+                "admin",
+                SectionOrOff,
+                Nothing,
+                "The endpoint for operators: metrics, health, readiness, topology.",
+            ),
+            key(
+                "drain_timeout_ms",
+                Millis(0, HOUR),
+                Is("5000"),
+                "How long open requests may finish after SIGTERM or Ctrl-C.",
+            ),
+            key("listeners", List, Note("one, at `127.0.0.1:6379`"), "The addresses clients connect to."),
+            key(
+                "backends",
+                Named,
+                Note("one, named `main`, bundled"),
+                "The stores behind the proxy, each under a name of your choice.",
+            ),
+        ],
+    },
+    Section {
+        path: "log",
+        about: "What is logged, and in which form.",
+        keys: &[
+            key(
+                "format",
+                Choice(&["human", "json"]),
+                Is("human"),
+                "A readable line, or one JSON object a line for a log collector.",
+            ),
+            key(
+                "level",
+                Filter,
+                Is("info"),
+                "How much is logged: a level for everything, or levels by module, as in `info,pointsman::backend=debug`.",
+            ),
+        ],
+    },
+    Section {
+        path: "admin",
+        about: "Write `admin: off` to have no such endpoint. It has no password: keep it on an address that only operators reach.",
+        keys: &[key("listen", Listen, Is("127.0.0.1:9180"), "Address and port; port 0 takes a free one.")],
+    },
+    Section {
+        path: "listeners[]",
+        about: "One entry for each address clients connect to. At most one of `password`, `password_env` and `password_file` may be given; without any, everyone who reaches the address is let in.",
+        keys: &[
+            key("listen", Listen, Is("127.0.0.1:6379"), "Address and port; port 0 takes a free one."),
+            key("name", Name, Note("the address"), "Its name in logs and metrics."),
+            key(
+                "backend",
+                Name,
+                Note("the only backend"),
+                "The name of the backend it serves; it may be left out while there is exactly one.",
+            ),
+            key("password", Secret, Nothing, "What clients must give to AUTH, written here."),
+            key("password_env", Text, Nothing, "The environment variable that holds the password."),
+            key(
+                "password_file",
+                Text,
+                Nothing,
+                "The file that holds the password, without its last line end; relative to the directory of the configuration file.",
+            ),
+            key(
+                "reads",
+                Choice(&["primary", "prefer_replica"]),
+                Is("primary"),
+                "Whether reads always go to the primary, or to a replica while one is known to be close enough.",
+            ),
+            key(
+                "max_lag_bytes",
+                Bytes(0, 64 * GIB),
+                Is("1MiB"),
+                "With `prefer_replica`: how far a replica may be behind, in bytes of the replication stream, and still get reads.",
+            ),
+            key("client_limits", Kind::Section, Nothing, "What one client may make the proxy hold."),
+        ],
+    },
+    Section {
+        path: "listeners[].client_limits",
+        about: "Bounds on what clients can make the proxy hold. Before a client has given a required password, much tighter bounds hold, and they are fixed.",
+        keys: &[
+            key(
+                "clients_max",
+                Whole(1, 1_000_000),
+                Is("10000"),
+                "Most clients of this listener at a time; further ones get an error and are closed.",
+            ),
+            key(
+                "inflight_max",
+                Whole(1, 1_000_000),
+                Is("1024"),
+                "Pipelined requests of one client in flight; beyond it the proxy stops reading from that client.",
+            ),
+            key(
+                "args_max",
+                Whole(16, 16 * MIB),
+                Is("1048576"),
+                "Most arguments of one request, the command name included.",
+            ),
+            key(
+                "bulk_bytes_max",
+                Bytes(KIB, 2 * GIB),
+                AtMost("512MiB", "request_bytes_max"),
+                "Most bytes of one argument.",
+            ),
+            key("request_bytes_max", Bytes(KIB, 2 * GIB), Is("1GiB"), "Most bytes of one request."),
+            key(
+                "inline_bytes_max",
+                Bytes(64, MIB),
+                AtMost("64KiB", "request_bytes_max"),
+                "Most bytes of one inline request (a line typed by hand).",
+            ),
+            key(
+                "output_bytes_max",
+                Bytes(64 * KIB, 64 * GIB),
+                Is("64MiB"),
+                "Unread replies of one client; beyond it the client is closed.",
+            ),
+            key(
+                "output_pause_bytes",
+                Bytes(4 * KIB, 64 * GIB),
+                AtMost("1MiB", "output_bytes_max"),
+                "Unread replies of one client beyond which its further requests wait.",
+            ),
+            key(
+                "idle_timeout_ms",
+                Millis(0, 7 * DAY),
+                Is("0"),
+                "A client silent for this long is closed; 0 means never.",
+            ),
+        ],
+    },
+    Section {
+        path: "backends.*",
+        about: "One entry for each store, under its name. Exactly one of `bundled` and `cluster` says what it is.",
+        keys: &[
+            key(
+                "bundled",
+                Kind::Section,
+                Note("exactly one of the two is given"),
+                "Nodes started inside this process.",
+            ),
+            key(
+                "cluster",
+                Kind::Section,
+                Note("exactly one of the two is given"),
+                "An existing Redis or Valkey Cluster.",
+            ),
+            key(
+                "connections_per_node",
+                Whole(1, 64),
+                Is("1"),
+                "Shared connections of each worker to each node; requests on one key always take the same one.",
+            ),
+            key(
+                "connect_timeout_ms",
+                Millis(1, 10 * MINUTE),
+                Is("1000"),
+                "From the start of a connect to a usable connection.",
+            ),
+            key("request_timeout_ms", Millis(1, HOUR), Is("3000"), "One request, all its attempts together."),
+            key(
+                "stall_timeout_ms",
+                Millis(1, HOUR),
+                Is("6000"),
+                "A connection that owes replies and makes no progress for this long is closed.",
+            ),
+            key("reconnect", Kind::Section, Nothing, "How a lost connection is made again."),
+            key("retry", Kind::Section, Nothing, "How a request that was not executed is tried again."),
+            key(
+                "inflight_bytes_max",
+                Bytes(64 * KIB, 64 * GIB),
+                Is("64MiB"),
+                "Request bytes waiting on one backend connection.",
+            ),
+            key(
+                "inflight_max",
+                Whole(1, 10_000_000),
+                Is("100000"),
+                "Requests waiting on one backend connection.",
+            ),
+            key(
+                "reply_bytes_max",
+                Bytes(64 * KIB, 2 * GIB),
+                Is("512MiB"),
+                "Most bytes of one reply; a connection that exceeds it is closed.",
+            ),
+            key("topology", Kind::Section, Nothing, "How the slot map is kept fresh."),
+            key("lag", Kind::Section, Nothing, "How the lag of replicas is known."),
+        ],
+    },
+    Section {
+        path: "backends.*.bundled",
+        about: "Nodes inside this process, on consecutive loopback ports. They keep everything in memory.",
+        keys: &[
+            key("shards", Whole(1, 128), Is("3"), "How many parts the keys are spread over."),
+            key("replicas", Whole(0, 8), Is("1"), "Copies of each shard beside its primary."),
+            key("node_port", Whole(1, 65535), Is("7001"), "Port of the first node; the others follow."),
+        ],
+    },
+    Section {
+        path: "backends.*.cluster",
+        about: "The proxy finds all nodes by asking one of the seeds. At most one of `password`, `password_env` and `password_file` may be given.",
+        keys: &[
+            key("seeds", Addresses, Required, "Nodes to ask for the topology first."),
+            key(
+                "username",
+                Text,
+                Nothing,
+                "The ACL user; without it the default user logs in. It needs a password.",
+            ),
+            key("password", Secret, Nothing, "The password the nodes want, written here."),
+            key("password_env", Text, Nothing, "The environment variable that holds the password."),
+            key(
+                "password_file",
+                Text,
+                Nothing,
+                "The file that holds the password, without its last line end; relative to the directory of the configuration file.",
+            ),
+            key(
+                "address_map",
+                AddressMap,
+                Nothing,
+                "How to reach a node that announces an address which is not reachable from here (containers, NAT).",
+            ),
+        ],
+    },
+    Section {
+        path: "backends.*.reconnect",
+        about: "The wait between attempts doubles after each failure, with some chance mixed in.",
+        keys: &[
+            key(
+                "backoff_ms",
+                Millis(1, MINUTE),
+                AtMost("50", "backoff_max_ms"),
+                "Wait after the first failure.",
+            ),
+            key("backoff_max_ms", Millis(1, 10 * MINUTE), Is("5000"), "Longest wait."),
+            key(
+                "per_second",
+                Whole(1, 100_000),
+                Is("100"),
+                "Most connection attempts of one worker to this backend in a second.",
+            ),
+        ],
+    },
+    Section {
+        path: "backends.*.retry",
+        about: "Only a request that no node has executed is tried again; a write whose fate is unknown never is. `request_timeout_ms` ends all of it.",
+        keys: &[
+            key("redirects_max", Whole(0, 64), Is("5"), "MOVED and ASK replies followed for one request."),
+            key("attempts_max", Whole(1, 100), Is("8"), "Sendings of one request, the first included."),
+            key(
+                "backoff_ms",
+                Millis(1, MINUTE),
+                AtMost("10", "backoff_max_ms"),
+                "First wait where waiting helps (TRYAGAIN, LOADING and the like); it doubles each time.",
+            ),
+            key("backoff_max_ms", Millis(1, 10 * MINUTE), Is("500"), "Longest wait."),
+        ],
+    },
+    Section {
+        path: "backends.*.topology",
+        about: "The slot map is asked for after redirects and failures, and now and then without a reason.",
+        keys: &[
+            key(
+                "refresh_interval_ms",
+                Millis(100, HOUR),
+                Is("10000"),
+                "How often it is asked for without any reason.",
+            ),
+            key(
+                "refresh_min_interval_ms",
+                Millis(10, 10 * MINUTE),
+                AtMost("200", "refresh_interval_ms"),
+                "Never more often than this, whatever the reasons.",
+            ),
+        ],
+    },
+    Section {
+        path: "backends.*.lag",
+        about: "A replica gets reads only while a fresh sample of its replication offset shows that it is close enough.",
+        keys: &[
+            key(
+                "interval_ms",
+                Millis(10, MINUTE),
+                AtMost("500", "stale_after_ms"),
+                "How often offsets are sampled.",
+            ),
+            key(
+                "stale_after_ms",
+                Millis(10, 10 * MINUTE),
+                Is("2000"),
+                "A sample older than this counts as unknown, and the primary takes the reads.",
+            ),
+        ],
+    },
+];
+
+/// What the reference page begins with.
+pub(super) const HEAD: &str = "\
+# Configuration reference
+
+<!-- Printed from config/src/reference_table.rs; change it there, then regenerate with
+     POINTSMAN_REGENERATE=1 cargo test -p pointsman-config reference_page -->
+
+The file is YAML. Every key may be left out unless it is marked as required; a key that is not listed
+here is an error. `pointsman check FILE` reports every problem of a file at once, with its line.
+
+- **Sizes** are plain bytes or carry a unit: `64KiB`, `1MiB`, `2GiB` go in steps of 1024, `64KB`, `1MB`,
+  `2GB` in steps of 1000.
+- **Durations** are whole milliseconds; their keys end in `_ms`.
+- **Secrets** are never shown, neither in messages nor in logs.
+- `[]` in a heading stands for each entry of a list, `*` for each name of a map.
+
+`examples/full.yaml` shows every key with its default; the other files beside it show one use each.
+";

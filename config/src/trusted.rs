@@ -1,0 +1,241 @@
+//! What the program may trust: plain values, each inside its allowed range, each reference resolved.
+//! Nothing here parses or checks; a value of these types has passed `check` already. The
+//! fields mirror the keys of the file, with durations and sizes already in their own units.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use pointsman_protocol::HostPort;
+
+use crate::secret::Secret;
+
+/// Everything the proxy is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Worker threads, at least one. Each owns its clients and its backend connections.
+    pub workers: usize,
+    /// How the log is written.
+    pub log: Log,
+    /// Where metrics, health and topology are served; `None` when switched off.
+    pub admin: Option<Admin>,
+    /// How long open requests may finish after a stop was asked for.
+    pub drain_timeout: Duration,
+    /// Where clients connect: at least one, no two on one address, no two of one name.
+    pub listeners: Vec<Listener>,
+    /// Where requests go: at least one, in the order of the file, no two of one name.
+    pub backends: Vec<Backend>,
+}
+
+/// How the log is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// For people or for machines.
+    pub format: LogFormat,
+    /// A tracing filter directive: `info`, or `info,pointsman::backend=debug`.
+    pub level: String,
+}
+
+/// The shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One readable line.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The endpoint for operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Address and port; port 0 asks the system for a free one.
+    pub listen: SocketAddr,
+}
+
+/// One address clients connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Its name in logs and metrics.
+    pub name: String,
+    /// Address and port; port 0 asks the system for a free one.
+    pub listen: SocketAddr,
+    /// Which of [`Config::backends`] it serves; always a valid index.
+    pub backend: usize,
+    /// What clients must give to AUTH; `None` lets everyone in.
+    pub password: Option<Secret>,
+    /// Where reads may go.
+    pub reads: Reads,
+    /// What one client may make us hold.
+    pub limits: ClientLimits,
+}
+
+/// Where reads may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reads {
+    /// The rule.
+    pub policy: ReadPolicy,
+    /// A replica further behind its primary than this many bytes of the replication stream gets no
+    /// reads. Unused with [`ReadPolicy::Primary`].
+    pub max_lag_bytes: u64,
+}
+
+/// Which copy of a shard answers reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadPolicy {
+    /// The primary, always: every read sees every acknowledged write.
+    Primary,
+    /// A replica while one is known to be close enough, the primary otherwise.
+    PreferReplica,
+}
+
+/// What one client (and all of them together) may make us hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientLimits {
+    /// Most clients of this listener at a time; further ones get an error and are closed.
+    pub clients_max: usize,
+    /// Pipelined requests of one client in flight; beyond it we stop reading from it.
+    pub inflight_max: usize,
+    /// Most arguments of one request, the command name included.
+    pub args_max: u32,
+    /// Most bytes of one argument; never above `request_bytes_max`.
+    pub bulk_bytes_max: u32,
+    /// Most bytes of one request.
+    pub request_bytes_max: u32,
+    /// Most bytes of one inline request, line end included; never above `request_bytes_max`.
+    pub inline_bytes_max: u32,
+    /// Unread reply bytes of one client beyond which it is closed.
+    pub output_bytes_max: usize,
+    /// Unread reply bytes of one client beyond which its requests wait; never above `output_bytes_max`.
+    pub output_pause_bytes: usize,
+    /// A client silent for this long is closed; `None` means never.
+    pub idle_timeout: Option<Duration>,
+}
+
+/// One store behind the proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Its name in listeners, logs and metrics.
+    pub name: String,
+    /// What it is.
+    pub kind: BackendKind,
+    /// The ACL user for AUTH; only ever set together with `password`.
+    pub username: Option<String>,
+    /// The password for AUTH; `None` sends no AUTH.
+    pub password: Option<Secret>,
+    /// Shared connections to each node, per worker.
+    pub connections_per_node: u16,
+    /// From the start of a connect to a usable connection, handshake included.
+    pub connect_timeout: Duration,
+    /// One request, all its attempts together.
+    pub request_timeout: Duration,
+    /// A connection that owes replies and makes no progress for this long is closed.
+    pub stall_timeout: Duration,
+    /// How a lost connection is made again.
+    pub reconnect: Reconnect,
+    /// How a request that was not executed is tried again.
+    pub retry: Retry,
+    /// Request bytes waiting on one connection.
+    pub inflight_bytes_max: usize,
+    /// Requests waiting on one connection.
+    pub inflight_max: usize,
+    /// Most bytes of one reply.
+    pub reply_bytes_max: usize,
+    /// How the slot map is kept fresh.
+    pub topology: TopologyRefresh,
+    /// How the lag of replicas is known.
+    pub lag: Lag,
+}
+
+/// What a backend is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BackendKind {
+    /// Nodes started inside this process.
+    Bundled(Bundled),
+    /// An existing Redis or Valkey Cluster.
+    Cluster(Cluster),
+}
+
+/// Nodes started inside this process, listening on loopback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bundled {
+    /// How many parts the keys are spread over.
+    pub shards: u16,
+    /// Copies of each shard beside its primary.
+    pub replicas: u16,
+    /// Port of the first node; the others follow. The last one is a valid port too.
+    pub node_port: u16,
+}
+
+impl Bundled {
+    /// How many nodes there are: each shard has a primary and its replicas.
+    pub fn nodes(&self) -> u16 {
+        self.shards * (1 + self.replicas)
+    }
+
+    /// Whether all nodes have a port; the sentence says what is wrong.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let last = u32::from(self.node_port) + u32::from(self.nodes()) - 1;
+        if last <= u32::from(u16::MAX) {
+            return Ok(());
+        }
+        Err(format!(
+            "{} nodes from this port on would need ports up to {last}, and 65535 is the last",
+            self.nodes()
+        ))
+    }
+
+    /// The ports of all nodes, first to last.
+    pub fn ports(&self) -> std::ops::RangeInclusive<u16> {
+        self.node_port..=self.node_port + (self.nodes() - 1)
+    }
+}
+
+/// An existing cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// Nodes to ask for the topology first; at least one.
+    pub seeds: Vec<HostPort>,
+    /// Announced address, and how to reach that node from here; no announced address twice.
+    pub address_map: Vec<(HostPort, HostPort)>,
+}
+
+/// How a lost connection is made again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reconnect {
+    /// Wait before the second attempt; doubled after each failure.
+    pub backoff: Duration,
+    /// Longest wait; never below `backoff`.
+    pub backoff_max: Duration,
+    /// Most connection attempts of one worker to this backend in a second.
+    pub per_second: u32,
+}
+
+/// How a request that was not executed is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// MOVED and ASK replies followed for one request.
+    pub redirects_max: u32,
+    /// Sendings of one request, the first included.
+    pub attempts_max: u32,
+    /// Wait before the second attempt where waiting helps (TRYAGAIN, LOADING ...); doubled each time.
+    pub backoff: Duration,
+    /// Longest wait; never below `backoff`.
+    pub backoff_max: Duration,
+}
+
+/// How the slot map is kept fresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopologyRefresh {
+    /// Asked again this often without any reason.
+    pub interval: Duration,
+    /// Never more often than this, whatever the reasons; never above `interval`.
+    pub min_interval: Duration,
+}
+
+/// How the lag of replicas is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lag {
+    /// How often offsets are sampled.
+    pub interval: Duration,
+    /// A sample older than this counts as unknown; never below `interval`.
+    pub stale_after: Duration,
+}
