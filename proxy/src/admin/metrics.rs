@@ -1,0 +1,302 @@
+//! Turns counters into the text that Prometheus reads. Names and meanings are listed in README.md.
+
+use super::counters::{LATENCY_BOUNDS_US, Outcome, WorkerCounters};
+use super::http::Status;
+use crate::client::state::Class;
+use crate::route::read::LAG_UNKNOWN;
+use crate::route::retry::Cause;
+use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::{Encoder, TextEncoder};
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+/// The whole page.
+pub fn page(status: &Status) -> Vec<u8> {
+    let mut families = Vec::new();
+    workers(status, &mut families);
+    nodes(status, &mut families);
+    topologies(status, &mut families);
+    let mut page = Vec::new();
+    // Writing to memory fails only for a family without metrics, and none is without.
+    if let Err(error) = TextEncoder::new().encode(&families, &mut page) {
+        tracing::error!(%error, "metrics cannot be written");
+    }
+    page
+}
+
+/// Collects one family.
+struct Family {
+    family: MetricFamily,
+    kind: MetricType,
+    metrics: Vec<Metric>,
+}
+
+impl Family {
+    fn new(kind: MetricType, name: &str, help: &str) -> Family {
+        let mut family = MetricFamily::default();
+        family.set_name(name.to_owned());
+        family.set_help(help.to_owned());
+        family.set_field_type(kind);
+        Family { family, kind, metrics: Vec::new() }
+    }
+
+    fn add(&mut self, labels: &[(&str, &str)], value: f64) {
+        let mut metric = labelled(labels);
+        if self.kind == MetricType::COUNTER {
+            let mut counter = Counter::default();
+            counter.set_value(value);
+            metric.set_counter(counter);
+        } else {
+            let mut gauge = Gauge::default();
+            gauge.set_value(value);
+            metric.set_gauge(gauge);
+        }
+        self.metrics.push(metric);
+    }
+
+    fn into(mut self, families: &mut Vec<MetricFamily>) {
+        if !self.metrics.is_empty() {
+            self.family.set_metric(self.metrics);
+            families.push(self.family);
+        }
+    }
+}
+
+fn labelled(labels: &[(&str, &str)]) -> Metric {
+    let pairs = labels.iter().map(|(name, value)| {
+        let mut pair = LabelPair::default();
+        pair.set_name((*name).to_owned());
+        pair.set_value((*value).to_owned());
+        pair
+    });
+    Metric::from_label(pairs.collect())
+}
+
+/// Appends a family with one value a backend, summed over workers.
+fn by_backend(
+    families: &mut Vec<MetricFamily>,
+    workers: &BTreeMap<String, Vec<std::sync::Arc<WorkerCounters>>>,
+    (kind, name, help): (MetricType, &str, &str),
+    value: impl Fn(&WorkerCounters) -> u64,
+) {
+    let mut family = Family::new(kind, name, help);
+    for (backend, counters) in workers {
+        family.add(
+            &[("backend", backend)],
+            counters.iter().map(|counters| value(counters)).sum::<u64>() as f64,
+        );
+    }
+    family.into(families);
+}
+
+fn workers(status: &Status, families: &mut Vec<MetricFamily>) {
+    let mut workers: BTreeMap<String, Vec<_>> = BTreeMap::new();
+    for (backend, counters) in status.registry.workers() {
+        workers.entry(backend.to_string()).or_default().push(counters);
+    }
+    let sum = |counters: &[std::sync::Arc<WorkerCounters>], value: &dyn Fn(&WorkerCounters) -> u64| -> f64 {
+        counters.iter().map(|counters| value(counters)).sum::<u64>() as f64
+    };
+    let mut requests = Family::new(
+        MetricType::COUNTER,
+        "pointsman_requests_total",
+        "Requests answered, by class (read, write, multi, local) and outcome (ok, error: the command's own, failed: no backend answered).",
+    );
+    let mut retries = Family::new(
+        MetricType::COUNTER,
+        "pointsman_retries_total",
+        "Second attempts, by the cause that made the one before come to nothing.",
+    );
+    let mut redirects =
+        Family::new(MetricType::COUNTER, "pointsman_redirects_total", "Redirects followed, by kind.");
+    let mut failures = Family::new(
+        MetricType::COUNTER,
+        "pointsman_failures_total",
+        "Requests answered with a failure of the proxy's own, by kind.",
+    );
+    for (backend, counters) in &workers {
+        let backend = backend.as_str();
+        for (class, class_name) in Class::ALL {
+            for (outcome, outcome_name) in Outcome::ALL {
+                let value = sum(counters, &|counters| counters.requests(class, outcome));
+                requests
+                    .add(&[("backend", backend), ("class", class_name), ("outcome", outcome_name)], value);
+            }
+        }
+        for cause in Cause::ALL {
+            retries.add(
+                &[("backend", backend), ("cause", cause.label())],
+                sum(counters, &|counters| counters.retries(cause)),
+            );
+        }
+        redirects.add(
+            &[("backend", backend), ("kind", "moved")],
+            sum(counters, &|counters| counters.redirects_moved.get()),
+        );
+        redirects.add(
+            &[("backend", backend), ("kind", "ask")],
+            sum(counters, &|counters| counters.redirects_ask.get()),
+        );
+        let mut kinds: BTreeMap<&str, u64> = BTreeMap::new();
+        for (kind, count) in counters.iter().flat_map(|counters| counters.failures()) {
+            *kinds.entry(kind).or_insert(0) += count;
+        }
+        for (kind, count) in kinds {
+            failures.add(&[("backend", backend), ("kind", kind)], count as f64);
+        }
+    }
+    for family in [requests, retries, redirects, failures] {
+        family.into(families);
+    }
+    let (counter, gauge) = (MetricType::COUNTER, MetricType::GAUGE);
+    let mut add = |head, value: &dyn Fn(&WorkerCounters) -> u64| by_backend(families, &workers, head, value);
+    add((gauge, "pointsman_inflight_requests", "Requests on backend connections without a reply."), &|c| {
+        c.inflight.get()
+    });
+    add((gauge, "pointsman_client_connections", "Clients connected."), &|c| c.clients.get());
+    add((counter, "pointsman_client_connections_total", "Clients accepted."), &|c| c.clients_total.get());
+    add(
+        (
+            counter,
+            "pointsman_clients_overflowed_total",
+            "Clients closed because they did not read their replies.",
+        ),
+        &|c| c.clients_overflowed.get(),
+    );
+    add(
+        (counter, "pointsman_protocol_errors_total", "Clients closed because they sent no valid request."),
+        &|c| c.protocol_errors.get(),
+    );
+    add((gauge, "pointsman_detours", "Clients whose next requests wait behind a second attempt."), &|c| {
+        c.detours.get()
+    });
+    add(
+        (
+            counter,
+            "pointsman_orphan_replies_total",
+            "Replies thrown away because nobody waited for them any more.",
+        ),
+        &|c| c.orphan_replies.get(),
+    );
+}
+
+fn nodes(status: &Status, families: &mut Vec<MetricFamily>) {
+    let nodes = status.registry.nodes();
+    let mut latency = Family::new(
+        MetricType::HISTOGRAM,
+        "pointsman_backend_latency_seconds",
+        "Time from a request's arrival to its reply from the node; requests answered at the first attempt.",
+    );
+    for ((backend, node), counters) in &nodes {
+        let node = node.to_string();
+        let mut metric = labelled(&[("backend", backend), ("node", &node)]);
+        let (mut count, mut buckets) = (0, Vec::new());
+        for (index, bound) in
+            LATENCY_BOUNDS_US.iter().map(|us| *us as f64 / 1e6).chain([f64::INFINITY]).enumerate()
+        {
+            count += counters.iter().map(|counters| counters.latencies()[index]).sum::<u64>();
+            let mut bucket = Bucket::default();
+            bucket.set_upper_bound(bound);
+            bucket.set_cumulative_count(count);
+            buckets.push(bucket);
+        }
+        let mut histogram = Histogram::default();
+        histogram.set_sample_count(count);
+        histogram.set_sample_sum(
+            counters.iter().map(|counters| counters.latency_sum_us.get()).sum::<u64>() as f64 / 1e6,
+        );
+        histogram.set_bucket(buckets);
+        metric.set_histogram(histogram);
+        latency.metrics.push(metric);
+    }
+    latency.into(families);
+    type Read = fn(&super::counters::NodeCounters) -> u64;
+    let plain: [(MetricType, &str, &str, Read); 6] = [
+        (MetricType::GAUGE, "pointsman_backend_connections", "Connections to the node that are up.", |c| {
+            c.connections.get()
+        }),
+        (
+            MetricType::COUNTER,
+            "pointsman_backend_connect_failures_total",
+            "Connections that could not be made.",
+            |c| c.connect_failures.get(),
+        ),
+        (MetricType::COUNTER, "pointsman_backend_connections_lost_total", "Connections that broke.", |c| {
+            c.connections_lost.get()
+        }),
+        (MetricType::COUNTER, "pointsman_backend_sent_bytes_total", "Bytes sent to the node.", |c| {
+            c.sent_bytes.get()
+        }),
+        (
+            MetricType::COUNTER,
+            "pointsman_backend_received_bytes_total",
+            "Bytes received from the node.",
+            |c| c.received_bytes.get(),
+        ),
+        (
+            MetricType::COUNTER,
+            "pointsman_backend_unhealthy_total",
+            "Requests the node did not answer in time, or answered with LOADING, MASTERDOWN or CLUSTERDOWN.",
+            |c| c.unhealthy.get(),
+        ),
+    ];
+    for (kind, name, help, read) in plain {
+        let mut family = Family::new(kind, name, help);
+        for ((backend, node), counters) in &nodes {
+            let value: u64 = counters.iter().map(|counters| read(counters)).sum();
+            family.add(&[("backend", backend), ("node", &node.to_string())], value as f64);
+        }
+        family.into(families);
+    }
+}
+
+fn topologies(status: &Status, families: &mut Vec<MetricFamily>) {
+    let gauge = MetricType::GAUGE;
+    let mut epoch =
+        Family::new(gauge, "pointsman_topology_epoch", "Highest configuration epoch of the view in use.");
+    let mut version = Family::new(
+        gauge,
+        "pointsman_topology_version",
+        "Number of the view in use; grows with every change.",
+    );
+    let mut slots =
+        Family::new(gauge, "pointsman_topology_slots_covered", "Slots with an owner; 16384 when complete.");
+    let mut lag = Family::new(
+        gauge,
+        "pointsman_replica_lag_bytes",
+        "Bytes a replica is behind its primary; absent while unknown.",
+    );
+    let mut eligible = Family::new(
+        gauge,
+        "pointsman_replica_in_step",
+        "1 if the replica's lag is known (linked, not syncing, sampled lately).",
+    );
+    let mut refreshes = Family::new(
+        MetricType::COUNTER,
+        "pointsman_topology_refreshes_total",
+        "Topology refreshes, by what asked for them and how they ended.",
+    );
+    for backend in &status.backends {
+        let snapshot = backend.published.load();
+        let name = [("backend", &*backend.name)];
+        epoch.add(&name, snapshot.topology.epoch().0 as f64);
+        version.add(&name, snapshot.version as f64);
+        slots.add(&name, snapshot.topology.slots_covered() as f64);
+        for node in snapshot.topology.shards().iter().flat_map(|shard| &shard.replicas) {
+            let address = snapshot.topology.node(*node).address.to_string();
+            let labels = [("backend", &*backend.name), ("node", address.as_str())];
+            let behind = snapshot.lag(*node).load(Ordering::Relaxed);
+            if behind != LAG_UNKNOWN {
+                lag.add(&labels, behind as f64);
+            }
+            eligible.add(&labels, f64::from(u8::from(behind != LAG_UNKNOWN)));
+        }
+        for ((reason, outcome), count) in backend.refreshes.all() {
+            refreshes
+                .add(&[("backend", &*backend.name), ("reason", reason), ("outcome", outcome)], count as f64);
+        }
+    }
+    for family in [epoch, version, slots, lag, eligible, refreshes] {
+        family.into(families);
+    }
+}

@@ -1,0 +1,234 @@
+//! The task of one connection: dials, reads replies, and dials again when it breaks, for as long as
+//! the node is in the topology.
+
+use super::connection::Phase;
+use super::handshake;
+use super::lanes::Lane;
+use crate::route::retry::{RetryLimits, backoff};
+use crate::worker::inbound::Inbound;
+use crate::worker::router::{BackendContext, Router, SharedRouter};
+use pointsman_protocol::HostPort;
+use pointsman_protocol::resp::{ReplyError, ReplyScanner};
+use socket2::{SockRef, TcpKeepalive};
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+/// Reads of one connection before others get their turn.
+const READS_PER_TURN: usize = 4;
+/// Silence after which the kernel asks whether the node is still there.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+/// A reply of the handshake is short.
+const HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
+/// Pause between two looks at the dial budget.
+const BUDGET_PAUSE: Duration = Duration::from_millis(10);
+
+/// Keeps a connection up until its node leaves the topology.
+pub async fn run(router: SharedRouter, id: usize) {
+    let mut failures: u8 = 0;
+    loop {
+        let Some((context, address, lane)) = facts(&router, id) else { return };
+        while context.dials.check().is_err() {
+            tokio::time::sleep(BUDGET_PAUSE).await;
+        }
+        let dialled =
+            tokio::time::timeout(context.config.connect_timeout, dial(&context, &address, lane)).await;
+        match dialled
+            .unwrap_or_else(|_| Err(format!("no connection within {:?}", context.config.connect_timeout)))
+        {
+            Ok((reader, writer)) => {
+                failures = 0;
+                tracing::debug!(node = %address, ?lane, "connected");
+                let reason = serve(&router, id, reader, writer).await;
+                let mut router = router.borrow_mut();
+                let Some(connection) = router.connection(id) else { return };
+                let (waiting, retiring) = (connection.waiting(), connection.retiring);
+                connection.counters.connections.sub(1);
+                if retiring {
+                    tracing::debug!(node = %address, reason, "connection closed");
+                } else {
+                    connection.counters.connections_lost.add(1);
+                    tracing::info!(node = %address, reason, waiting, "connection lost");
+                }
+                router.connection_lost(id, Phase::Connecting);
+                router.context.snapshots.request_refresh("connection_lost");
+            }
+            Err(reason) => {
+                let mut router = router.borrow_mut();
+                let Some(connection) = router.connection(id) else { return };
+                connection.counters.connect_failures.add(1);
+                // Told once for each outage; the counter tells the rest.
+                if failures == 0 && !connection.retiring {
+                    tracing::warn!(node = %address, reason, "a node cannot be reached; trying again");
+                }
+                router.connection_lost(id, Phase::Down);
+                router.context.snapshots.request_refresh("connect_failed");
+            }
+        }
+        let pause = {
+            let mut router = router.borrow_mut();
+            let Some(connection) = router.connection(id) else { return };
+            if connection.retiring && connection.waiting() == 0 {
+                return router.remove_connection(id);
+            }
+            match connection.phase {
+                Phase::Connecting => Duration::ZERO,
+                _ => {
+                    let limits = RetryLimits {
+                        redirects_max: 0,
+                        attempts_max: 0,
+                        backoff: context.config.reconnect.backoff,
+                        backoff_max: context.config.reconnect.backoff_max,
+                    };
+                    let pause = backoff(failures, &limits, router.jitter());
+                    failures = failures.saturating_add(1);
+                    pause
+                }
+            }
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+fn facts(router: &SharedRouter, id: usize) -> Option<(Arc<BackendContext>, HostPort, Lane)> {
+    let mut router = router.borrow_mut();
+    let context = router.context.clone();
+    let connection = router.connection(id)?;
+    Some((context, connection.address.clone(), connection.lane))
+}
+
+/// Connects and says the handshake. The host name is looked up anew each time.
+async fn dial(
+    context: &BackendContext,
+    address: &HostPort,
+    lane: Lane,
+) -> Result<(OwnedReadHalf, OwnedWriteHalf), String> {
+    let mut stream =
+        TcpStream::connect((address.host(), address.port())).await.map_err(|error| error.to_string())?;
+    let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(&stream)
+        .set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE));
+    for step in handshake::steps(lane, context.config.username.as_deref(), context.config.password.as_ref()) {
+        stream.write_all(&step.bytes).await.map_err(|error| error.to_string())?;
+        let reply = read_reply(&mut stream).await?;
+        if step.needed && reply.first() == Some(&b'-') {
+            let text = String::from_utf8_lossy(&reply);
+            return Err(format!(
+                "it refused to {}: {}",
+                step.purpose,
+                text.trim_start_matches('-').trim_end()
+            ));
+        }
+    }
+    Ok(stream.into_split())
+}
+
+async fn read_reply(stream: &mut TcpStream) -> Result<Vec<u8>, String> {
+    let (mut bytes, mut scanner) = (Vec::new(), ReplyScanner::new());
+    loop {
+        // One request is outstanding, so what arrives is its reply and nothing behind it.
+        match scanner.next(&bytes, HANDSHAKE_BYTES_MAX) {
+            Ok(Some(_)) => return Ok(bytes),
+            Ok(None) => {}
+            Err(error) => return Err(error.to_string()),
+        }
+        match stream.read_buf(&mut bytes).await {
+            Ok(0) => return Err("it closed the connection during the handshake".to_owned()),
+            Ok(_) => {}
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+}
+
+/// Reads replies until the connection ends; gives why it did.
+async fn serve(router: &SharedRouter, id: usize, reader: OwnedReadHalf, writer: OwnedWriteHalf) -> String {
+    {
+        let mut router = router.borrow_mut();
+        router.read_clock();
+        router.connection_up(id, writer);
+    }
+    let mut side = ReadingSide { id, reader, scanner: ReplyScanner::new(), inbound: Inbound::default() };
+    poll_fn(|cx| side.poll(&mut router.borrow_mut(), cx)).await
+}
+
+struct ReadingSide {
+    id: usize,
+    reader: OwnedReadHalf,
+    scanner: ReplyScanner,
+    inbound: Inbound,
+}
+
+impl ReadingSide {
+    fn poll(&mut self, router: &mut Router, cx: &mut Context<'_>) -> Poll<String> {
+        router.read_clock();
+        for _ in 0..READS_PER_TURN {
+            let now = router.now();
+            let Some(connection) = router.connection(self.id) else {
+                return Poll::Ready("forgotten".to_owned());
+            };
+            if let Some(reason) = connection.close {
+                return Poll::Ready(reason.to_owned());
+            }
+            if !connection.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                connection.waker = Some(cx.waker().clone());
+            }
+            if connection.write_blocked
+                && let Poll::Ready(ready) = self.reader.as_ref().poll_write_ready(cx)
+                && let Err(error) = ready.and_then(|()| connection.flush(now))
+            {
+                return Poll::Ready(error.to_string());
+            }
+            let mut scratch = router.take_scratch();
+            let missing = self.scanner.missing(self.inbound.len());
+            let polled = self.inbound.poll_read(cx, &mut self.reader, &mut scratch, missing);
+            let taken = match &polled {
+                Poll::Ready(Ok(count)) if *count > 0 => self.take(router, &scratch, *count),
+                _ => Ok(()),
+            };
+            router.give_scratch(scratch);
+            match (polled, taken) {
+                (Poll::Pending, _) => return Poll::Pending,
+                (Poll::Ready(Err(error)), _) => return Poll::Ready(error.to_string()),
+                (Poll::Ready(Ok(0)), _) => return Poll::Ready("it closed the connection".to_owned()),
+                (_, Err(error)) => {
+                    if error == ReplyError::TooLarge {
+                        router.reply_too_large(self.id);
+                    }
+                    return Poll::Ready(error.to_string());
+                }
+                (Poll::Ready(Ok(_)), Ok(())) => {}
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Hands on every whole reply.
+    fn take(&mut self, router: &mut Router, scratch: &[u8], count: usize) -> Result<(), ReplyError> {
+        router.received(self.id, count);
+        let bytes_max = router.context.config.reply_bytes_max;
+        let bytes = self.inbound.bytes(scratch);
+        let mut at = 0;
+        let scanned = loop {
+            match self.scanner.next(&bytes[at..], bytes_max) {
+                // A push is no reply to anything: it must not take a request's place.
+                Ok(Some(len)) if bytes[at] == b'>' => at += len,
+                Ok(Some(len)) => {
+                    router.reply(self.id, &bytes[at..at + len]);
+                    at += len;
+                }
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        self.inbound.consume(at, scratch);
+        if let Some(connection) = router.connection(self.id) {
+            connection.release();
+        }
+        scanned
+    }
+}

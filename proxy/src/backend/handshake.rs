@@ -1,0 +1,77 @@
+//! What is said first on a new connection to a node: who we are, and what the lane needs.
+
+use super::lanes::Lane;
+use pointsman_config::Secret;
+use pointsman_protocol::resp::encode;
+
+/// One word of the handshake: the request, and whether a refusal ends the connection.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The request.
+    pub bytes: Vec<u8>,
+    /// What it is for, for the error message; never with a secret in it.
+    pub purpose: &'static str,
+    /// Whether it must succeed.
+    pub needed: bool,
+}
+
+/// The name by which nodes show our connections in CLIENT LIST.
+const NAME: &str = "pointsman";
+
+/// The handshake of a lane with these credentials.
+pub fn steps(lane: Lane, username: Option<&str>, password: Option<&Secret>) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut say = |words: &[&str], purpose, needed| {
+        let mut bytes = Vec::new();
+        encode::request(&mut bytes, words);
+        steps.push(Step { bytes, purpose, needed });
+    };
+    if let Some(password) = password {
+        match username {
+            Some(username) => say(&["AUTH", username, password.expose()], "authenticate", true),
+            None => say(&["AUTH", password.expose()], "authenticate", true),
+        }
+    }
+    if lane.resp3 {
+        say(&["HELLO", "3"], "switch to RESP3", true);
+    }
+    if lane.readonly {
+        // Outside cluster mode a replica answers reads without it, and refuses the word.
+        say(&["READONLY"], "allow reads from a replica", false);
+    }
+    say(&["CLIENT", "SETNAME", NAME], "name the connection", false);
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(lane: Lane, username: Option<&str>, password: Option<&str>) -> Vec<String> {
+        let password = password.and_then(Secret::new);
+        steps(lane, username, password.as_ref())
+            .iter()
+            .map(|step| {
+                let text = String::from_utf8(step.bytes.clone()).unwrap();
+                text.split("\r\n")
+                    .filter(|line| !line.starts_with(['*', '$']))
+                    .collect::<Vec<_>>()
+                    .join(" ")
+                    .trim()
+                    .to_owned()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn each_lane_says_what_it_needs() {
+        let lane = Lane { resp3: false, readonly: false, index: 0 };
+        assert_eq!(texts(lane, None, None), ["CLIENT SETNAME pointsman"]);
+        assert_eq!(texts(lane, None, Some("p")), ["AUTH p", "CLIENT SETNAME pointsman"]);
+        let lane = Lane { resp3: true, readonly: true, index: 0 };
+        assert_eq!(
+            texts(lane, Some("u"), Some("p")),
+            ["AUTH u p", "HELLO 3", "READONLY", "CLIENT SETNAME pointsman"]
+        );
+    }
+}

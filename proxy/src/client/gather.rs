@@ -1,0 +1,221 @@
+//! Joins the replies to the parts of one request into the one reply its client waits for.
+//!
+//! A gather has a part for each slot (or each shard) that the request was sent to. Parts come back
+//! in any order, each exactly once; when the last is in, the joined reply is written. An error in
+//! any part makes the whole an error that says how much was done: a client must never take half a
+//! success for a whole one.
+
+use crate::route::split::{Placed, SplitKind};
+use pointsman_protocol::command::ResponsePolicy;
+use pointsman_protocol::resp::{encode, reply};
+
+/// How parts become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Join {
+    /// A split command.
+    Split(SplitKind),
+    /// The same command on every shard, joined by its response policy.
+    Everyone(ResponsePolicy),
+}
+
+/// A request whose parts are on their way.
+#[derive(Debug)]
+pub struct Gather {
+    join: Join,
+    /// Parts still to come in.
+    waiting: u32,
+    /// Parts in all.
+    parts: u32,
+    /// For MGET: the places of the keys, in the order they were sent; part `p` has those at
+    /// `places[ends[p - 1]..ends[p]]`.
+    places: Vec<u32>,
+    ends: Vec<u32>,
+    /// For MGET by key: where in `bytes` the value lies. For arrays of everyone: one range a part.
+    values: Vec<(usize, usize)>,
+    bytes: Vec<u8>,
+    /// Elements seen, for joined arrays.
+    count: usize,
+    number: Option<i64>,
+    first_ok: Option<(usize, usize)>,
+    failed: u32,
+    first_error: Vec<u8>,
+}
+
+impl Gather {
+    /// For a split command whose keys are `placed` in the order in which the parts are sent.
+    pub fn split(kind: SplitKind, placed: &[Placed]) -> Gather {
+        let mut gather = Gather::new(Join::Split(kind));
+        if kind == SplitKind::Mget {
+            gather.places.extend(placed.iter().map(|(_, place)| *place));
+            gather.values.resize(placed.len(), (0, 0));
+        }
+        let mut end = 0;
+        for part in crate::route::split::parts(placed) {
+            end += part.len() as u32;
+            gather.ends.push(end);
+        }
+        gather.parts = gather.ends.len() as u32;
+        gather.waiting = gather.parts;
+        gather
+    }
+
+    /// For a command that goes to `shards` shards.
+    pub fn everyone(policy: ResponsePolicy, shards: u32) -> Gather {
+        let mut gather = Gather::new(Join::Everyone(policy));
+        gather.parts = shards;
+        gather.waiting = shards;
+        gather
+    }
+
+    fn new(join: Join) -> Gather {
+        Gather {
+            join,
+            waiting: 0,
+            parts: 0,
+            places: Vec::new(),
+            ends: Vec::new(),
+            values: Vec::new(),
+            bytes: Vec::new(),
+            count: 0,
+            number: None,
+            first_ok: None,
+            failed: 0,
+            first_error: Vec::new(),
+        }
+    }
+
+    /// Bytes held for parts that are in.
+    pub fn held(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Takes in the whole reply to part `part`. True when it was the last one.
+    pub fn take(&mut self, part: u32, bytes: &[u8]) -> bool {
+        debug_assert!(self.waiting > 0 && part < self.parts);
+        self.waiting = self.waiting.saturating_sub(1);
+        let taken = match bytes.first() {
+            Some(b'-' | b'!') => false,
+            _ => match self.join {
+                Join::Split(SplitKind::Mget) => self.take_values(part, bytes),
+                Join::Split(SplitKind::Mset) => true,
+                Join::Split(SplitKind::Sum) => {
+                    self.take_number(bytes, |sum, number| sum.saturating_add(number))
+                }
+                Join::Everyone(policy) => self.take_by_policy(policy, bytes),
+            },
+        };
+        if !taken {
+            self.failed += 1;
+            if self.first_error.is_empty() {
+                self.first_error.extend_from_slice(match bytes.first() {
+                    Some(b'-') => bytes,
+                    _ => b"-ERR a shard answered with an unexpected type\r\n",
+                });
+            }
+        }
+        self.waiting == 0
+    }
+
+    /// Appends the joined reply.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        if self.failed > 0 && !self.one_is_enough() {
+            return self.write_error(out);
+        }
+        match self.join {
+            Join::Split(SplitKind::Mget) => {
+                encode::array_head(out, self.values.len());
+                for &(start, len) in &self.values {
+                    out.extend_from_slice(&self.bytes[start..start + len]);
+                }
+            }
+            Join::Split(SplitKind::Mset) => encode::simple(out, "OK"),
+            Join::Split(SplitKind::Sum) => encode::integer(out, self.number.unwrap_or(0)),
+            Join::Everyone(ResponsePolicy::Default | ResponsePolicy::Special) => {
+                encode::array_head(out, self.count);
+                out.extend_from_slice(&self.bytes);
+            }
+            Join::Everyone(ResponsePolicy::AllSucceeded | ResponsePolicy::OneSucceeded) => {
+                let (start, len) = self.first_ok.unwrap_or((0, 0));
+                out.extend_from_slice(&self.bytes[start..start + len]);
+            }
+            Join::Everyone(_) => encode::integer(out, self.number.unwrap_or(0)),
+        }
+    }
+
+    fn one_is_enough(&self) -> bool {
+        self.join == Join::Everyone(ResponsePolicy::OneSucceeded) && self.first_ok.is_some()
+    }
+
+    /// The first part's error, as it came where it was the only one; else with how many parts it
+    /// stands for, so that a half-done DEL or MSET is told as such.
+    fn write_error(&self, out: &mut Vec<u8>) {
+        let text = self.first_error.strip_suffix(b"\r\n").unwrap_or(&self.first_error);
+        out.extend_from_slice(text);
+        if self.failed < self.parts {
+            let done = match (self.join, self.number) {
+                (Join::Split(SplitKind::Sum), Some(number)) => {
+                    format!("; the others succeeded with {number} in all")
+                }
+                (Join::Split(SplitKind::Mget), _) => String::new(),
+                _ => "; the others succeeded".to_owned(),
+            };
+            out.extend_from_slice(
+                format!(" ({} of {} parts failed{done})", self.failed, self.parts).as_bytes(),
+            );
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    fn take_values(&mut self, part: u32, bytes: &[u8]) -> bool {
+        let part = part as usize;
+        let end = self.ends[part] as usize;
+        let start = if part == 0 { 0 } else { self.ends[part - 1] as usize };
+        let Some(elements) = reply::elements(bytes) else { return false };
+        let mut places = self.places[start..end].iter();
+        for element in elements {
+            let Some(place) = places.next() else { return false };
+            self.values[*place as usize] = (self.bytes.len(), element.len());
+            self.bytes.extend_from_slice(element);
+        }
+        places.next().is_none()
+    }
+
+    fn take_number(&mut self, bytes: &[u8], join: impl Fn(i64, i64) -> i64) -> bool {
+        let Some(number) = reply::integer(bytes) else { return false };
+        self.number = Some(self.number.map_or(number, |before| join(before, number)));
+        true
+    }
+
+    fn take_by_policy(&mut self, policy: ResponsePolicy, bytes: &[u8]) -> bool {
+        match policy {
+            ResponsePolicy::AggSum => self.take_number(bytes, |sum, number| sum.saturating_add(number)),
+            ResponsePolicy::AggMin => self.take_number(bytes, i64::min),
+            ResponsePolicy::AggMax => self.take_number(bytes, i64::max),
+            ResponsePolicy::AggLogicalAnd => {
+                self.take_number(bytes, |all, number| i64::from(all != 0 && number != 0))
+            }
+            ResponsePolicy::AggLogicalOr => {
+                self.take_number(bytes, |any, number| i64::from(any != 0 || number != 0))
+            }
+            ResponsePolicy::AllSucceeded | ResponsePolicy::OneSucceeded => {
+                if self.first_ok.is_none() {
+                    self.first_ok = Some((self.bytes.len(), bytes.len()));
+                    self.bytes.extend_from_slice(bytes);
+                }
+                true
+            }
+            ResponsePolicy::Default | ResponsePolicy::Special => {
+                let Some(elements) = reply::elements(bytes) else { return false };
+                for element in elements {
+                    self.bytes.extend_from_slice(element);
+                    self.count += 1;
+                }
+                true
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "gather_tests.rs"]
+mod tests;

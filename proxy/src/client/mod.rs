@@ -1,0 +1,12 @@
+//! The client side: what a connection may ask, in which order it is answered, and what the proxy
+//! answers itself.
+//!
+//! [`session`] reads requests, [`replies`] keeps their order (FIFO 1), [`gather`] joins the parts of
+//! a split one, [`local`] answers what no backend needs to see, [`state`] is who the client is.
+
+pub mod gather;
+pub mod info;
+pub mod local;
+pub mod replies;
+pub mod session;
+pub mod state;

@@ -1,0 +1,380 @@
+//! FIFO 1: every client gets exactly one reply a request, in the order of its requests.
+//!
+//! A request takes a place at the tail ([`Replies::open`]) and is known by its [`Ticket`] from then
+//! on. Backends answer in any order. A reply for the head of the queue goes straight into the
+//! output; one that comes early waits in a stash, a single growing buffer shared by all early
+//! replies of the client, so that in steady state nothing is allocated per request. When the head
+//! is answered, everything answered behind it follows.
+
+use super::gather::Gather;
+use std::collections::VecDeque;
+
+/// A place in one client's reply order. Wraps around after 2^32 requests; a client never has that
+/// many in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket(pub u32);
+
+#[derive(Debug)]
+enum Place {
+    Waiting,
+    /// Answered early: the bytes are at this range of the stash.
+    Stashed {
+        start: usize,
+        len: usize,
+    },
+    Gathering(Box<Gather>),
+}
+
+/// Buffers above this capacity are not kept once they are empty.
+const KEEP_BYTES: usize = 16 * 1024;
+/// Replies of a batch are not kept back for each other beyond this many bytes.
+const HOLD_BYTES: usize = 16 * 1024;
+/// A stash above this size is compacted once half of it is no longer referred to.
+const COMPACT_BYTES: usize = 64 * 1024;
+
+/// One client's replies, from the request on until the bytes are with the kernel.
+#[derive(Debug, Default)]
+pub struct Replies {
+    /// The ticket of `queue[0]`.
+    head: u32,
+    queue: VecDeque<Place>,
+    /// Early replies, in the order in which they came.
+    stash: Vec<u8>,
+    /// Bytes of `stash` that a place of the queue still refers to.
+    stashed: usize,
+    /// Bytes that unfinished gathers hold.
+    gathered: usize,
+    out: Vec<u8>,
+    /// `out[..written]` is with the kernel.
+    written: usize,
+    /// The ticket behind the last request of the batch being answered, while there is one.
+    batch_end: Option<u32>,
+    /// The largest reply since the client was last idle.
+    largest: usize,
+}
+
+impl Replies {
+    /// Takes a place at the tail.
+    #[inline]
+    pub fn open(&mut self) -> Ticket {
+        let ticket = Ticket(self.head.wrapping_add(self.queue.len() as u32));
+        self.queue.push_back(Place::Waiting);
+        ticket
+    }
+
+    /// Takes a place at the tail for a request of several parts.
+    pub fn open_gather(&mut self, gather: Gather) -> Ticket {
+        let ticket = Ticket(self.head.wrapping_add(self.queue.len() as u32));
+        self.queue.push_back(Place::Gathering(Box::new(gather)));
+        ticket
+    }
+
+    /// Takes a place at the tail and answers it at once with what `write` appends.
+    #[inline]
+    pub fn answer(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.queue.is_empty() {
+            self.head = self.head.wrapping_add(1);
+            return write(&mut self.out);
+        }
+        let start = self.stash.len();
+        write(&mut self.stash);
+        let len = self.stash.len() - start;
+        self.stashed += len;
+        self.queue.push_back(Place::Stashed { start, len });
+    }
+
+    /// Answers a place with `bytes`. A ticket that is not waiting is ignored: that cannot happen
+    /// while the rule "one reply a request" holds, and must not hurt another reply if it does.
+    #[inline]
+    pub fn fill(&mut self, ticket: Ticket, bytes: &[u8]) {
+        self.largest = self.largest.max(bytes.len());
+        let index = ticket.0.wrapping_sub(self.head) as usize;
+        if index == 0 && matches!(self.queue.front(), Some(Place::Waiting)) {
+            self.out.extend_from_slice(bytes);
+            return self.advance();
+        }
+        if let Some(place @ Place::Waiting) = self.queue.get_mut(index) {
+            *place = Place::Stashed { start: self.stash.len(), len: bytes.len() };
+            self.stash.extend_from_slice(bytes);
+            self.stashed += bytes.len();
+        }
+    }
+
+    /// Answers one part of a place opened with [`Self::open_gather`]. True when that completed it.
+    pub fn fill_part(&mut self, ticket: Ticket, part: u32, bytes: &[u8]) -> bool {
+        let index = ticket.0.wrapping_sub(self.head) as usize;
+        let Some(place) = self.queue.get_mut(index) else { return false };
+        let Place::Gathering(gather) = place else { return false };
+        let before = gather.held();
+        let complete = gather.take(part, bytes);
+        self.gathered += gather.held() - before;
+        if !complete {
+            return false;
+        }
+        self.gathered -= gather.held();
+        if index == 0 {
+            gather.write(&mut self.out);
+            self.advance();
+        } else {
+            let start = self.stash.len();
+            gather.write(&mut self.stash);
+            let len = self.stash.len() - start;
+            self.stashed += len;
+            *place = Place::Stashed { start, len };
+        }
+        true
+    }
+
+    /// Drops the answered head and moves everything answered behind it to the output.
+    #[inline]
+    fn advance(&mut self) {
+        self.queue.pop_front();
+        self.head = self.head.wrapping_add(1);
+        while let Some(Place::Stashed { start, len }) = self.queue.front() {
+            self.out.extend_from_slice(&self.stash[*start..start + len]);
+            self.stashed -= len;
+            self.queue.pop_front();
+            self.head = self.head.wrapping_add(1);
+        }
+        if self.stashed == 0 {
+            self.stash.clear();
+        } else if self.stash.len() > COMPACT_BYTES && self.stashed * 2 < self.stash.len() {
+            self.compact();
+        }
+    }
+
+    /// Drops the bytes of the stash that nothing refers to. A client that keeps requests in flight
+    /// without a pause never empties its stash; this bounds it to twice what is really waiting.
+    #[cold]
+    fn compact(&mut self) {
+        let mut kept = Vec::with_capacity(self.stashed);
+        for place in &mut self.queue {
+            if let Place::Stashed { start, len } = place {
+                let from = *start;
+                *start = kept.len();
+                kept.extend_from_slice(&self.stash[from..from + *len]);
+            }
+        }
+        self.stash = kept;
+    }
+
+    /// True if the next fill of this ticket is the only thing this client waits for and nothing is
+    /// left to write before it.
+    #[inline]
+    pub fn only_waits_for(&self, ticket: Ticket) -> bool {
+        self.queue.len() == 1
+            && ticket.0 == self.head
+            && self.out.is_empty()
+            && matches!(self.queue.front(), Some(Place::Waiting))
+    }
+
+    /// Notes the end of what one read brought: several requests that came together are a batch.
+    #[inline]
+    pub fn end_of_batch(&mut self) {
+        if self.batch_end.is_none() && self.queue.len() > 1 {
+            self.batch_end = Some(self.head.wrapping_add(self.queue.len() as u32));
+        }
+    }
+
+    /// True if the ready bytes should wait for more of their batch: requests that came together are
+    /// answered together, as a single server does. Cheap for the client, which is woken once, and
+    /// for us, who write once; bounded by size here and by time in the router.
+    #[inline]
+    pub fn is_mid_batch(&mut self) -> bool {
+        let Some(end) = self.batch_end else { return false };
+        // Behind the head lie fewer than 2^31 tickets, so the sign tells on which side `end` is.
+        if end.wrapping_sub(self.head) as i32 <= 0 {
+            self.batch_end = None;
+            return false;
+        }
+        self.out.len() - self.written < HOLD_BYTES
+    }
+
+    /// Gives up waiting for the rest of the batch.
+    pub fn end_hold(&mut self) {
+        self.batch_end = None;
+    }
+
+    /// The largest reply since the client was last idle, in bytes.
+    pub fn largest(&self) -> usize {
+        self.largest
+    }
+
+    /// Bytes ready to be written.
+    #[inline]
+    pub fn ready(&self) -> &[u8] {
+        &self.out[self.written..]
+    }
+
+    /// Notes that the kernel took `count` of the ready bytes.
+    #[inline]
+    pub fn wrote(&mut self, count: usize) {
+        self.written += count;
+        if self.written >= self.out.len() {
+            self.out.clear();
+            self.written = 0;
+        }
+    }
+
+    /// Bytes held for this client: ready, early, and in parts.
+    pub fn held(&self) -> usize {
+        self.out.len() - self.written + self.stashed + self.gathered
+    }
+
+    /// True if every request was answered and every byte written.
+    pub fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.out.is_empty()
+    }
+
+    /// Lets go of memory that a busy time made this client keep. Call when idle.
+    pub fn shrink(&mut self) {
+        self.largest = 0;
+        if self.out.is_empty() && self.out.capacity() > 0 {
+            self.out = Vec::new();
+        }
+        if self.queue.is_empty() {
+            if self.stash.capacity() > 0 {
+                self.stash = Vec::new();
+            }
+            if self.queue.capacity() > 4 {
+                self.queue = VecDeque::new();
+            }
+        }
+    }
+
+    /// True if the buffers kept are small enough to stay for the next batch.
+    pub fn is_small(&self) -> bool {
+        self.out.capacity() + self.stash.capacity() <= KEEP_BYTES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::route::split::SplitKind;
+    use pointsman_protocol::Slot;
+
+    fn taken(replies: &mut Replies) -> String {
+        let text = String::from_utf8(replies.ready().to_vec()).unwrap();
+        replies.wrote(text.len());
+        text
+    }
+
+    // T01
+    #[test]
+    fn t01_replies_keep_the_order_of_requests() {
+        let mut replies = Replies::default();
+        let (a, b) = (replies.open(), replies.open());
+        replies.answer(|out| out.extend_from_slice(b"+PONG "));
+        let c = replies.open();
+        replies.fill(c, b"c ");
+        replies.fill(b, b"b ");
+        assert_eq!(taken(&mut replies), "");
+        assert!(!replies.is_idle());
+        replies.fill(a, b"a ");
+        assert_eq!(taken(&mut replies), "a b +PONG c ");
+        assert!(replies.is_idle());
+        replies.answer(|out| out.extend_from_slice(b"now"));
+        assert_eq!(taken(&mut replies), "now");
+    }
+
+    #[test]
+    fn t01_any_order_of_answers_gives_the_order_of_requests() {
+        // Every permutation of five answers, across the wrap of the ticket.
+        for seed in 0..120u32 {
+            let mut replies = Replies { head: u32::MAX - 2, ..Replies::default() };
+            let mut tickets: Vec<(usize, Ticket)> = (0..5).map(|place| (place, replies.open())).collect();
+            let mut rest = seed;
+            let mut got = String::new();
+            while !tickets.is_empty() {
+                let (place, ticket) = tickets.remove(rest as usize % tickets.len());
+                rest /= 5;
+                replies.fill(ticket, format!("{place}").as_bytes());
+                got += &taken(&mut replies);
+            }
+            assert_eq!(got, "01234", "permutation {seed}");
+            assert!(replies.is_idle());
+        }
+    }
+
+    #[test]
+    fn a_second_answer_changes_nothing() {
+        let mut replies = Replies::default();
+        let (a, b) = (replies.open(), replies.open());
+        replies.fill(b, b"b");
+        replies.fill(b, b"X");
+        replies.fill(a, b"a");
+        replies.fill(a, b"X");
+        assert_eq!(taken(&mut replies), "ab");
+    }
+
+    #[test]
+    fn gathers_hold_their_place() {
+        let mut replies = Replies::default();
+        let first = replies.open();
+        let keys = [(Slot::new(1).unwrap(), 0), (Slot::new(2).unwrap(), 1)];
+        let both = replies.open_gather(Gather::split(SplitKind::Sum, &keys));
+        let last = replies.open();
+        assert!(!replies.fill_part(both, 1, b":1\r\n"));
+        replies.fill(last, b"z");
+        assert!(replies.fill_part(both, 0, b":1\r\n"));
+        replies.fill(first, b"a");
+        assert_eq!(taken(&mut replies), "a:2\r\nz");
+    }
+
+    #[test]
+    fn a_client_that_never_pauses_keeps_a_bounded_stash() {
+        let mut replies = Replies::default();
+        // Each request is answered only after the one behind it, so one early reply always waits.
+        let mut late = replies.open();
+        for turn in 0..5_000 {
+            let early = replies.open();
+            let next = replies.open();
+            replies.fill(early, &[b'e'; 100]);
+            assert_eq!(replies.held(), 100, "turn {turn}");
+            // `next` is answered early as well, before `late` frees the one in front of it.
+            let behind = replies.open();
+            replies.fill(next, &[b'n'; 50]);
+            replies.fill(late, &[b'l'; 10]);
+            assert!(replies.stash.len() <= 2 * COMPACT_BYTES, "{}", replies.stash.len());
+            let ready = replies.ready().len();
+            assert_eq!(ready, 160);
+            replies.wrote(ready);
+            late = behind;
+        }
+    }
+
+    #[test]
+    fn a_batch_is_answered_together() {
+        let mut replies = Replies::default();
+        let alone = replies.open();
+        replies.end_of_batch();
+        assert!(!replies.is_mid_batch(), "a single request is no batch");
+        replies.fill(alone, b"x");
+        let batch = [replies.open(), replies.open(), replies.open()];
+        replies.end_of_batch();
+        let behind = replies.open();
+        replies.end_of_batch();
+        replies.fill(batch[0], b"a");
+        assert!(replies.is_mid_batch());
+        replies.fill(batch[1], b"b");
+        replies.fill(batch[2], b"c");
+        assert!(!replies.is_mid_batch(), "complete, whatever comes behind it");
+        replies.fill(behind, b"d");
+        assert_eq!(taken(&mut replies), "xabcd");
+        let (large, _small) = (replies.open(), replies.open());
+        replies.end_of_batch();
+        replies.fill(large, &[0; HOLD_BYTES]);
+        assert!(!replies.is_mid_batch(), "large replies do not wait");
+    }
+
+    #[test]
+    fn partial_writes_continue() {
+        let mut replies = Replies::default();
+        replies.answer(|out| out.extend_from_slice(b"12345"));
+        replies.wrote(2);
+        assert_eq!((replies.ready(), replies.held()), (&b"345"[..], 3));
+        replies.wrote(3);
+        assert!(replies.is_idle());
+    }
+}

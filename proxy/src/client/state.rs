@@ -1,0 +1,174 @@
+//! Who a client is, and where it stands.
+
+use super::replies::Replies;
+use crate::worker::detour::Detour;
+use pointsman_config::{ClientLimits, Reads, Secret};
+use pointsman_protocol::resp::RequestLimits;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Waker;
+use std::time::Instant;
+use tokio::net::tcp::OwnedWriteHalf;
+
+/// What kind of request it was, for counting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Reads only.
+    Read,
+    /// May write.
+    Write,
+    /// Went to several slots or shards.
+    Multi,
+    /// Answered by the proxy itself.
+    Local,
+}
+
+impl Class {
+    /// How many there are.
+    pub const COUNT: usize = 4;
+    /// All of them with their labels.
+    pub const ALL: [(Class, &'static str); Class::COUNT] =
+        [(Class::Read, "read"), (Class::Write, "write"), (Class::Multi, "multi"), (Class::Local, "local")];
+}
+
+/// What all clients of a listener have in common.
+#[derive(Debug)]
+pub struct ListenerContext {
+    /// Its name.
+    pub name: String,
+    /// Its own address, as clients see it.
+    pub listen: SocketAddr,
+    /// The password clients must give, if any.
+    pub password: Option<Secret>,
+    /// Where reads may go.
+    pub reads: Reads,
+    /// Bounds on one client.
+    pub limits: ClientLimits,
+    /// Bounds on one request of an authenticated client.
+    pub request_limits: RequestLimits,
+}
+
+impl ListenerContext {
+    /// Derives it from the configuration.
+    pub fn new(config: &pointsman_config::Listener) -> ListenerContext {
+        ListenerContext {
+            name: config.name.clone(),
+            listen: config.listen,
+            password: config.password.clone(),
+            reads: config.reads.clone(),
+            request_limits: RequestLimits {
+                args_max: config.limits.args_max,
+                bulk_bytes_max: config.limits.bulk_bytes_max,
+                request_bytes_max: config.limits.request_bytes_max,
+                inline_bytes_max: config.limits.inline_bytes_max,
+            },
+            limits: config.limits.clone(),
+        }
+    }
+}
+
+/// Counts a client with its worker and its listener for as long as it lives.
+#[derive(Debug)]
+pub struct Admission {
+    worker: Arc<AtomicUsize>,
+    listener: Arc<AtomicUsize>,
+}
+
+impl Admission {
+    /// Counts one more on both.
+    pub fn new(worker: Arc<AtomicUsize>, listener: Arc<AtomicUsize>) -> Admission {
+        worker.fetch_add(1, Ordering::Relaxed);
+        listener.fetch_add(1, Ordering::Relaxed);
+        Admission { worker, listener }
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.worker.fetch_sub(1, Ordering::Relaxed);
+        self.listener.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What a client said about itself. Most say nothing, so it lives apart.
+#[derive(Debug, Default)]
+pub struct Identity {
+    /// CLIENT SETNAME.
+    pub name: Vec<u8>,
+    /// CLIENT SETINFO LIB-NAME.
+    pub lib_name: Vec<u8>,
+    /// CLIENT SETINFO LIB-VER.
+    pub lib_version: Vec<u8>,
+}
+
+/// One connected client.
+#[derive(Debug)]
+pub struct Client {
+    /// Its number among all that had this place in the table.
+    pub generation: u32,
+    /// CLIENT ID: unique and growing within the process.
+    pub id: u64,
+    /// Where it connects from.
+    pub address: SocketAddr,
+    /// When it connected.
+    pub connected: Instant,
+    /// Its listener.
+    pub listener: Rc<ListenerContext>,
+    /// Its place among those admitted.
+    pub admission: Admission,
+    /// FIFO 1.
+    pub replies: Replies,
+    /// Its socket, the writing half.
+    pub writer: OwnedWriteHalf,
+    /// Its task's waker.
+    pub waker: Option<Waker>,
+    /// Requests (and parts of requests) that no backend has answered yet.
+    pub in_flight: u32,
+    /// Those of them that may write.
+    pub writes_in_flight: u32,
+    /// Version of the snapshot that its requests in flight were planned with.
+    pub version: u64,
+    /// What it said about itself.
+    pub identity: Option<Box<Identity>>,
+    /// Requests that are being sent a second time.
+    pub detour: Option<Box<Detour>>,
+    /// Last time it sent something, in microseconds of the worker's clock.
+    pub active: u64,
+    /// It waits for the next flush.
+    pub dirty: bool,
+    /// Since when its ready replies wait for the rest of their batch, in microseconds.
+    pub held_since: Option<u64>,
+    /// The kernel's send buffer is full.
+    pub write_blocked: bool,
+    /// Its next requests wait for earlier ones, or for it to read its replies.
+    pub paused: bool,
+    /// Close once every reply is written.
+    pub closing: bool,
+    /// Close now.
+    pub broken: bool,
+    /// It gave the password, or none is needed.
+    pub authenticated: bool,
+    /// It speaks RESP3.
+    pub resp3: bool,
+}
+
+impl Client {
+    /// True if there is nothing left to do for it but close.
+    pub fn is_finished(&self) -> bool {
+        self.broken || (self.closing && self.replies.is_idle())
+    }
+
+    /// Has its task look at it.
+    pub fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// What it said about itself, to be changed.
+    pub fn identity_mut(&mut self) -> &mut Identity {
+        self.identity.get_or_insert_default()
+    }
+}

@@ -1,0 +1,119 @@
+//! The one table from "it cannot be done" to the text a client reads.
+//!
+//! A text never lies about its cause, and never names a backend's address: clients that do not ask
+//! for cluster mode must not learn what is behind the proxy. The operator finds the node in the log
+//! and in `/topology`.
+
+use pointsman_protocol::Slot;
+use std::fmt;
+
+/// Why a request got no answer from a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// No primary could be reached; nothing was sent.
+    Unreachable,
+    /// The connection broke after a read was sent, on every attempt.
+    ReadLost,
+    /// The connection broke after a write was sent: it may or may not have been executed.
+    WriteUnknown,
+    /// No answer to a read within the deadline.
+    ReadTimeout,
+    /// No answer to a write within the deadline: it may or may not be executed.
+    WriteTimeout,
+    /// The deadline passed before the request could be sent.
+    NotSentInTime,
+    /// The slot has no owner.
+    SlotUnserved,
+    /// Redirects kept pointing elsewhere.
+    TooManyRedirects,
+    /// The slot is in migration and stayed so.
+    StillMigrating,
+    /// The node keeps loading its data.
+    StillLoading,
+    /// The replica keeps refusing without its primary, or the primary keeps being a replica.
+    NoPrimary,
+    /// The backend did not accept the proxy's credentials.
+    BackendAuth,
+    /// Too much is waiting for this backend already.
+    Overloaded,
+    /// The reply is larger than `reply_bytes_max`.
+    ReplyTooLarge,
+}
+
+/// One failure, ready to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What went wrong.
+    pub kind: FailureKind,
+    /// The slot it went wrong for, if the request had one.
+    pub slot: Option<Slot>,
+}
+
+impl Failure {
+    /// The label of the metric that counts it.
+    pub fn label(&self) -> &'static str {
+        match self.kind {
+            FailureKind::Unreachable => "unreachable",
+            FailureKind::ReadLost => "read_lost",
+            FailureKind::WriteUnknown => "write_unknown",
+            FailureKind::ReadTimeout => "read_timeout",
+            FailureKind::WriteTimeout => "write_timeout",
+            FailureKind::NotSentInTime => "not_sent_in_time",
+            FailureKind::SlotUnserved => "slot_unserved",
+            FailureKind::TooManyRedirects => "too_many_redirects",
+            FailureKind::StillMigrating => "still_migrating",
+            FailureKind::StillLoading => "still_loading",
+            FailureKind::NoPrimary => "no_primary",
+            FailureKind::BackendAuth => "backend_auth",
+            FailureKind::Overloaded => "overloaded",
+            FailureKind::ReplyTooLarge => "reply_too_large",
+        }
+    }
+
+    /// Appends the error reply.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        pointsman_protocol::resp::encode::error(out, &self.to_string());
+    }
+}
+
+impl fmt::Display for Failure {
+    // The codes in front are Redis' own where client libraries react to them: CLUSTERDOWN, TRYAGAIN
+    // and LOADING tell a client that trying again later is safe.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            FailureKind::Unreachable => "ERR the shard cannot be reached; the command was not sent and may be retried",
+            FailureKind::ReadLost => "ERR the connection to the shard was lost before it answered; the read may be retried",
+            FailureKind::WriteUnknown => {
+                "ERR the connection to the shard was lost after the command was sent; it may or may not have been executed"
+            }
+            FailureKind::ReadTimeout => "ERR the shard did not answer within the request timeout; the read may be retried",
+            FailureKind::WriteTimeout => {
+                "ERR the shard did not answer within the request timeout; the command may or may not be executed"
+            }
+            FailureKind::NotSentInTime => {
+                "ERR the request timeout passed before the command could be sent; it was not executed and may be retried"
+            }
+            FailureKind::SlotUnserved => "CLUSTERDOWN Hash slot not served",
+            FailureKind::TooManyRedirects => {
+                "CLUSTERDOWN the shards do not agree on who serves this slot; the command was not executed"
+            }
+            FailureKind::StillMigrating => "TRYAGAIN Multiple keys request during rehashing of slot",
+            FailureKind::StillLoading => "LOADING the shard is loading its data set in memory; the command was not executed",
+            FailureKind::NoPrimary => "CLUSTERDOWN the shard has no primary right now; the command was not executed",
+            FailureKind::BackendAuth => {
+                "ERR the shard refused the proxy's own credentials; its operator must correct the backend's username or password"
+            }
+            FailureKind::Overloaded => {
+                "ERR the proxy is overloaded: too many requests wait for this shard; the command was not sent"
+            }
+            FailureKind::ReplyTooLarge => "ERR the shard's reply is larger than reply_bytes_max allows",
+        })?;
+        match self.slot {
+            // The text of an unserved slot is the one clients know; it stays as it is.
+            Some(slot) if !matches!(self.kind, FailureKind::SlotUnserved | FailureKind::StillMigrating) => {
+                write!(f, " (slot {slot})")
+            }
+            _ => Ok(()),
+        }
+    }
+}

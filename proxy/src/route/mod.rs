@@ -1,0 +1,12 @@
+//! Decisions, as pure functions: where a request goes ([`plan`]), which copy a read may use
+//! ([`read`]), how a command over several slots is cut ([`split`]), what to do when an attempt fails
+//! ([`retry`]) and what a client is told when nothing more can be done ([`failure`]).
+//!
+//! Nothing here does I/O, awaits or reads a clock, and the path of a single-key command allocates
+//! nothing.
+
+pub mod failure;
+pub mod plan;
+pub mod read;
+pub mod retry;
+pub mod split;

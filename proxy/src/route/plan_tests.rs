@@ -1,0 +1,120 @@
+use super::*;
+use pointsman_protocol::resp::args::OwnedArgs;
+
+fn planned(line: &str) -> String {
+    let words: Vec<&str> = line.split(' ').collect();
+    let owned = OwnedArgs::new(&words);
+    match plan(owned.args(), true, &mut Vec::new()) {
+        Plan::Slot { slot, spec } => format!("slot {slot}{}", if spec.is_read() { " read" } else { "" }),
+        Plan::Split { .. } => "split".to_owned(),
+        Plan::Everyone { .. } => "everyone".to_owned(),
+        Plan::Local { .. } => "local".to_owned(),
+        Plan::Nothing => "nothing".to_owned(),
+        Plan::Refuse(refusal) => {
+            let mut out = Vec::new();
+            refusal.write(owned.args(), &mut out);
+            String::from_utf8(out).unwrap().trim_end().to_owned()
+        }
+    }
+}
+
+#[test]
+fn a_route_for_every_kind_of_command() {
+    let a = Slot::of(b"a");
+    let none = keyless_slot();
+    for (line, expected) in [
+        ("get a", format!("slot {a} read")),
+        ("SET a 1", format!("slot {a}")),
+        ("MGET a b", "split".into()),
+        ("MSET a 1", "split".into()),
+        ("del a", "split".into()),
+        ("DBSIZE", "everyone".into()),
+        ("FLUSHALL", "everyone".into()),
+        ("PING", "local".into()),
+        ("CLIENT ID", "local".into()),
+        ("COMMAND", "local".into()),
+        ("COMMAND COUNT", "local".into()),
+        ("PUBLISH c m", format!("slot {none}")),
+        ("OBJECT ENCODING a", format!("slot {a} read")),
+        ("XREAD STREAMS a 0", format!("slot {a} read")),
+        ("XREAD BLOCK 0 STREAMS a 0", "-ERR 'XREAD' is not supported through this proxy yet".into()),
+        ("BLPOP a 0", "-ERR 'BLPOP' is not supported through this proxy yet".into()),
+        ("MULTI", "-ERR 'MULTI' is not supported through this proxy yet".into()),
+        ("SUBSCRIBE c", "-ERR 'SUBSCRIBE' is not supported through this proxy yet".into()),
+        ("SHUTDOWN", "-ERR 'SHUTDOWN' is not available through the proxy; send it to the node itself".into()),
+        (
+            "CONFIG SET a b",
+            "-ERR 'CONFIG SET' is not available through the proxy; send it to the node itself".into(),
+        ),
+        ("SORT a BY b GET a", format!("slot {a}")),
+    ] {
+        assert_eq!(planned(line), expected, "{line}");
+    }
+}
+
+// T34, T39: all keys must share a slot, wherever they stand.
+#[test]
+fn t34_t39_keys_in_several_slots_are_refused() {
+    let cross = "-CROSSSLOT Keys in request don't hash to the same slot";
+    for line in [
+        "MSETNX a 1 b 2",
+        "RENAME a b",
+        "SINTERSTORE a b c",
+        "EVAL x 2 a b",
+        "ZUNIONSTORE a 1 b",
+        "COPY a b",
+        "SMOVE a b m",
+        "LMOVE a b LEFT RIGHT",
+        "BITOP AND a b",
+        "PFMERGE a b",
+        "XREAD STREAMS a b 0 0",
+        "SORT a STORE b",
+        "GEORADIUS a 0 0 1 m STORE b",
+    ] {
+        assert_eq!(planned(line), cross, "{line}");
+    }
+    assert_eq!(planned("RENAME {t}a {t}b"), format!("slot {}", Slot::of(b"t")));
+}
+
+// T40
+#[test]
+fn t40_scripts_without_keys_always_go_to_the_same_place() {
+    assert_eq!(planned("EVAL x 0"), format!("slot {}", keyless_slot()));
+    assert_eq!(planned("EVAL y 0 arg"), format!("slot {}", keyless_slot()));
+}
+
+// T22, T42
+#[test]
+fn t22_t42_short_and_unknown_commands_answer_as_redis_does() {
+    for (line, expected) in [
+        ("FOO a b", "-ERR unknown command 'FOO', with args beginning with: 'a' 'b'"),
+        ("GET", "-ERR wrong number of arguments for 'get' command"),
+        ("MGET", "-ERR wrong number of arguments for 'mget' command"),
+        ("MSET a", "-ERR wrong number of arguments for 'mset' command"),
+        ("MSET a 1 b", "-ERR wrong number of arguments for 'mset' command"),
+        ("CLIENT NOPE", "-ERR unknown subcommand 'NOPE'. Try CLIENT HELP."),
+        ("EVAL x", "-ERR wrong number of arguments for 'eval' command"),
+        ("EVAL x 9 a", "-ERR Number of keys can't be greater than number of args"),
+        ("", "-ERR unknown command '', with args beginning with:"),
+    ] {
+        assert_eq!(planned(line), expected, "{line}");
+    }
+}
+
+#[test]
+fn before_authentication_only_the_handshake_passes() {
+    for (line, passes) in [
+        ("AUTH x", true),
+        ("HELLO 3", true),
+        ("QUIT", true),
+        ("GET a", false),
+        ("NOPE", false),
+        ("CLIENT ID", false),
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        let owned = OwnedArgs::new(&words);
+        let plan = plan(owned.args(), false, &mut Vec::new());
+        assert_eq!(matches!(plan, Plan::Local { .. }), passes, "{line}");
+        assert_eq!(matches!(plan, Plan::Refuse(Refusal::NoAuth)), !passes, "{line}");
+    }
+}

@@ -1,0 +1,93 @@
+//! A control connection to one node: asks, and waits for the answer, both bounded.
+//!
+//! For the questions that the proxy asks on its own behalf (who owns what, how far replicas are);
+//! they are few, so full decoding by the redis-protocol crate is worth its price here.
+
+use crate::backend::handshake;
+use crate::backend::lanes::Lane;
+use pointsman_config::Backend;
+use pointsman_protocol::HostPort;
+use pointsman_protocol::resp::{ReplyScanner, encode};
+use redis_protocol::resp2::decode::decode;
+use redis_protocol::resp2::types::OwnedFrame;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// No answer to a control question is larger: CLUSTER NODES of a thousand nodes is 150 KiB.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// See the module's head.
+#[derive(Debug)]
+pub struct Control {
+    stream: TcpStream,
+    patience: Duration,
+}
+
+impl Control {
+    /// Connects and authenticates.
+    ///
+    /// # Errors
+    /// What went wrong, in words.
+    pub async fn connect(address: &HostPort, backend: &Backend) -> Result<Control, String> {
+        let patience = backend.connect_timeout;
+        let stream = timeout(patience, TcpStream::connect((address.host(), address.port())))
+            .await
+            .map_err(|_| format!("no connection within {patience:?}"))?
+            .map_err(|error| error.to_string())?;
+        let mut control = Control { stream, patience };
+        let lane = Lane { resp3: false, readonly: false, index: 0 };
+        for step in handshake::steps(lane, backend.username.as_deref(), backend.password.as_ref()) {
+            let answer = control.exchange(&step.bytes).await?;
+            if let (true, OwnedFrame::Error(text)) = (step.needed, answer) {
+                return Err(format!("it refused to {}: {text}", step.purpose));
+            }
+        }
+        Ok(control)
+    }
+
+    /// Asks, and gives the answer; an error reply is an error.
+    ///
+    /// # Errors
+    /// What went wrong, in words. The connection must not be used again.
+    pub async fn ask(&mut self, words: &[&str]) -> Result<OwnedFrame, String> {
+        let mut request = Vec::new();
+        encode::request(&mut request, words);
+        match self.exchange(&request).await? {
+            OwnedFrame::Error(text) => Err(format!("{} answered: {text}", words.join(" "))),
+            frame => Ok(frame),
+        }
+    }
+
+    async fn exchange(&mut self, request: &[u8]) -> Result<OwnedFrame, String> {
+        let patience = self.patience;
+        timeout(patience, self.exchange_unbounded(request))
+            .await
+            .map_err(|_| format!("no answer within {patience:?}"))?
+    }
+
+    async fn exchange_unbounded(&mut self, request: &[u8]) -> Result<OwnedFrame, String> {
+        self.stream.write_all(request).await.map_err(|error| error.to_string())?;
+        let (mut bytes, mut scanner) = (Vec::new(), ReplyScanner::new());
+        loop {
+            if scanner.next(&bytes, ANSWER_BYTES_MAX).map_err(|error| error.to_string())?.is_some() {
+                let decoded = decode(&bytes).map_err(|error| error.to_string())?;
+                return decoded
+                    .map(|(frame, _)| frame)
+                    .ok_or_else(|| "an answer that cannot be read".to_owned());
+            }
+            if self.stream.read_buf(&mut bytes).await.map_err(|error| error.to_string())? == 0 {
+                return Err("it closed the connection".to_owned());
+            }
+        }
+    }
+}
+
+/// The bytes of a string frame.
+pub fn text(frame: &OwnedFrame) -> Option<&[u8]> {
+    match frame {
+        OwnedFrame::BulkString(bytes) | OwnedFrame::SimpleString(bytes) => Some(bytes),
+        _ => None,
+    }
+}

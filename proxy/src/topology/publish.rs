@@ -1,0 +1,208 @@
+//! The newest view of a backend, shared by all workers.
+//!
+//! A view never changes; a newer one replaces it as a whole. Workers notice by one atomic load a
+//! turn. Two writers exist: the refresher, and a worker that a MOVED reply taught about one slot.
+//! They exclude each other; readers never wait.
+
+use crate::route::read::LAG_UNKNOWN;
+use arc_swap::ArcSwap;
+use pointsman_protocol::topology::{NodeIndex, Topology};
+use pointsman_protocol::{HostPort, Slot};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Notify;
+
+/// One view: the topology, and how far each node lags behind its primary.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Grows with each view published, whatever the cluster's epoch.
+    pub version: u64,
+    /// Who owns what.
+    pub topology: Topology,
+    /// Lag in bytes of each node, in the order of `topology.nodes()`; written by the sampler.
+    lags: Box<[AtomicU64]>,
+}
+
+impl Snapshot {
+    fn new(version: u64, topology: Topology, before: Option<&Snapshot>) -> Snapshot {
+        // What is known of a replica's lag stays known if it still follows the same primary.
+        let lags = (0..topology.nodes().len())
+            .map(|index| {
+                let node = NodeIndex(index as u16);
+                AtomicU64::new(before.map_or(LAG_UNKNOWN, |before| carried_lag(before, &topology, node)))
+            })
+            .collect();
+        Snapshot { version, topology, lags }
+    }
+
+    /// The lag of a node in bytes, or [`LAG_UNKNOWN`].
+    #[inline]
+    pub fn lag(&self, node: NodeIndex) -> &AtomicU64 {
+        &self.lags[usize::from(node.0)]
+    }
+}
+
+fn carried_lag(before: &Snapshot, topology: &Topology, node: NodeIndex) -> u64 {
+    let followed = |topology: &Topology, node: NodeIndex| {
+        let shard = topology.shards().iter().find(|shard| shard.replicas.contains(&node))?;
+        Some(topology.node(shard.primary).address.clone())
+    };
+    let address = &topology.node(node).address;
+    match before.topology.find(address) {
+        Some(old)
+            if followed(topology, node).is_some()
+                && followed(topology, node) == followed(&before.topology, old) =>
+        {
+            before.lag(old).load(Ordering::Relaxed)
+        }
+        _ => LAG_UNKNOWN,
+    }
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub struct Published {
+    current: ArcSwap<Snapshot>,
+    version: AtomicU64,
+    writing: Mutex<()>,
+    /// Wakes the refresher.
+    wanted: Notify,
+    /// Why it was woken first, since it last looked.
+    reason: Mutex<Option<&'static str>>,
+}
+
+impl Default for Published {
+    fn default() -> Self {
+        Published {
+            current: ArcSwap::from_pointee(Snapshot::new(0, Topology::empty(), None)),
+            version: AtomicU64::new(0),
+            writing: Mutex::new(()),
+            wanted: Notify::new(),
+            reason: Mutex::new(None),
+        }
+    }
+}
+
+impl Published {
+    /// The newest view.
+    pub fn load(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// The version of the newest view.
+    #[inline]
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Replaces the view, unless it is the same or older by epoch. Gives whether it did.
+    pub fn publish(&self, topology: Topology) -> bool {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.current.load();
+        if topology.epoch() < before.topology.epoch() || topology == before.topology {
+            return false;
+        }
+        self.replace(topology, &before);
+        true
+    }
+
+    /// Replaces the view whatever its epoch: the cluster was built anew.
+    pub fn publish_rebuilt(&self, topology: Topology) {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.current.load();
+        self.replace(topology, &before);
+    }
+
+    /// Corrects one slot at once, as a MOVED reply tells it, and asks for a refresh to confirm it.
+    pub fn slot_moved(&self, slot: Slot, to: &HostPort) {
+        {
+            let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = self.current.load();
+            if before.topology.primary_of(slot) != Some(to) {
+                self.replace(before.topology.with_slot_moved(slot, to), &before);
+            }
+        }
+        self.request_refresh("moved");
+    }
+
+    fn replace(&self, topology: Topology, before: &Snapshot) {
+        let next = Snapshot::new(before.version + 1, topology, Some(before));
+        let version = next.version;
+        self.current.store(Arc::new(next));
+        self.version.store(version, Ordering::Release);
+    }
+
+    /// Asks for a refresh; many requests before the next one make one refresh.
+    pub fn request_refresh(&self, reason: &'static str) {
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+        self.wanted.notify_one();
+    }
+
+    /// Waits until a refresh is asked for, and tells why.
+    pub async fn refresh_wanted(&self) -> &'static str {
+        loop {
+            if let Some(reason) = self.reason.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                return reason;
+            }
+            self.wanted.notified().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pointsman_protocol::topology::{Node, TopologyBuilder};
+
+    fn node(port: u16) -> Node {
+        Node { id: None, address: HostPort::new("h", port), zone: None }
+    }
+
+    fn view(epoch: u64, primary: u16) -> Topology {
+        let mut builder = TopologyBuilder::new();
+        builder.epoch(epoch).shard(node(primary), vec![node(9)], &[(0, 16383)]).unwrap();
+        builder.build()
+    }
+
+    #[test]
+    fn epochs_never_go_back() {
+        let published = Published::default();
+        assert!(published.publish(view(5, 1)));
+        assert!(!published.publish(view(4, 2)), "older");
+        assert!(!published.publish(view(5, 1)), "the same");
+        assert_eq!(published.version(), 1);
+        assert!(published.publish(view(5, 2)), "another view of the same epoch");
+        assert_eq!((published.version(), published.load().version), (2, 2));
+        published.publish_rebuilt(view(1, 3));
+        assert_eq!(published.load().topology.epoch().0, 1);
+    }
+
+    #[test]
+    fn a_moved_slot_is_corrected_once() {
+        let published = Published::default();
+        published.publish(view(1, 1));
+        let slot = Slot::new(7).unwrap();
+        published.slot_moved(slot, &HostPort::new("h", 2));
+        published.slot_moved(slot, &HostPort::new("h", 2));
+        assert_eq!(published.version(), 2);
+        assert_eq!(published.load().topology.primary_of(slot).unwrap().port(), 2);
+    }
+
+    #[test]
+    fn lag_is_carried_over_only_for_the_same_pair() {
+        let published = Published::default();
+        published.publish(view(1, 1));
+        let lag_of_9 = |published: &Published| {
+            let snapshot = published.load();
+            let node = snapshot.topology.find(&HostPort::new("h", 9)).unwrap();
+            (snapshot.lag(node).load(Ordering::Relaxed), snapshot)
+        };
+        let (lag, snapshot) = lag_of_9(&published);
+        assert_eq!(lag, LAG_UNKNOWN);
+        snapshot.lag(snapshot.topology.find(&HostPort::new("h", 9)).unwrap()).store(5, Ordering::Relaxed);
+        published.slot_moved(Slot::new(1).unwrap(), &HostPort::new("h", 4));
+        assert_eq!(lag_of_9(&published).0, 5);
+        published.publish(view(2, 3));
+        assert_eq!(lag_of_9(&published).0, LAG_UNKNOWN, "another primary");
+    }
+}

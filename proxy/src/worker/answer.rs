@@ -1,0 +1,180 @@
+//! A reply comes back: from a connection to the client that waits for it, or to a second attempt.
+
+use super::detour::Parked;
+use super::router::Router;
+use crate::admin::counters::Outcome;
+use crate::backend::connection::{ClientKey, InFlight, Phase, Request};
+use crate::client::state::Class;
+use crate::route::failure::{Failure, FailureKind};
+use crate::route::retry::Cause;
+use pointsman_protocol::error_code::ErrorCode;
+use pointsman_protocol::redirect::Redirect;
+
+/// A reply at least this large, for a client that waits for nothing else, is written from the read
+/// buffer straight to its socket.
+const DIRECT_BYTES: usize = 4 * 1024;
+
+impl Router {
+    /// Takes one whole reply from a connection.
+    #[inline]
+    pub fn reply(&mut self, id: usize, bytes: &[u8]) {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let Some(entry) = connection.pop() else {
+            // More replies than requests: the stream cannot be trusted any more.
+            connection.close = Some("it answered more than it was asked");
+            return;
+        };
+        if bytes.first() == Some(&b'-') {
+            return self.error_reply(id, entry, bytes);
+        }
+        if entry.traits.attempts == 0 {
+            connection.counters.latency(now.saturating_sub(entry.since));
+        }
+        self.settle(&entry.request(), bytes, Outcome::Ok);
+    }
+
+    /// An error is data unless it says that the command was not executed here.
+    #[cold]
+    fn error_reply(&mut self, id: usize, entry: InFlight, bytes: &[u8]) {
+        let connection = &self.connections[id];
+        let code = ErrorCode::of(bytes);
+        let cause = match code {
+            ErrorCode::Moved => Cause::Moved,
+            ErrorCode::Ask => Cause::Ask,
+            ErrorCode::TryAgain => Cause::TryAgain,
+            ErrorCode::ClusterDown => Cause::ClusterDown,
+            ErrorCode::Loading => Cause::Loading,
+            ErrorCode::MasterDown => Cause::MasterDown,
+            ErrorCode::ReadOnly => Cause::ReadOnly,
+            ErrorCode::NoAuth | ErrorCode::WrongPass => Cause::Auth,
+            ErrorCode::Other => {
+                if entry.traits.attempts == 0 {
+                    connection.counters.latency(self.now.saturating_sub(entry.since));
+                }
+                return self.settle(&entry.request(), bytes, Outcome::Error);
+            }
+        };
+        if entry.client == ClientKey::NOBODY {
+            self.counters.orphan_replies.add(1);
+            return;
+        }
+        if matches!(cause, Cause::ClusterDown | Cause::Loading | Cause::MasterDown) {
+            connection.counters.unhealthy.add(1);
+        }
+        let redirect = match cause {
+            Cause::Moved | Cause::Ask => Redirect::parse(bytes, &connection.address),
+            _ => None,
+        };
+        if cause == Cause::Auth {
+            tracing::error!(node = %connection.address, "the node refuses our credentials; correct username and password of this backend");
+        }
+        let parked = Parked::new(entry.request(), connection.bytes_of(&entry).to_vec());
+        match redirect {
+            Some(redirect) => {
+                let to = self.context.reachable(redirect.to);
+                tracing::debug!(slot = %redirect.slot, %to, ask = redirect.asking, "redirected");
+                self.attempt_failed(parked, cause, Some(to));
+            }
+            // A redirect that cannot be read leads nowhere: wait for a better map.
+            None if matches!(cause, Cause::Moved | Cause::Ask) => {
+                self.attempt_failed(parked, Cause::ClusterDown, None)
+            }
+            None => self.attempt_failed(parked, cause, None),
+        }
+    }
+
+    /// Gives a client the answer to a request, for good.
+    #[inline]
+    pub(super) fn settle(&mut self, request: &Request, bytes: &[u8], outcome: Outcome) {
+        let key = request.client;
+        let Some(client) =
+            self.clients.get_mut(key.index as usize).filter(|client| client.generation == key.generation)
+        else {
+            // ASKING's own reply comes here too; it is expected.
+            if key != ClientKey::NOBODY {
+                self.counters.orphan_replies.add(1);
+            }
+            return;
+        };
+        client.in_flight = client.in_flight.saturating_sub(1);
+        client.writes_in_flight -= u32::from(request.traits.write && client.writes_in_flight > 0);
+        match request.part {
+            Some(part) => {
+                if client.replies.fill_part(request.ticket, part, bytes) {
+                    self.counters.request(Class::Multi, outcome);
+                }
+            }
+            None => {
+                let class = if request.traits.write { Class::Write } else { Class::Read };
+                self.counters.request(class, outcome);
+                let mut rest = bytes;
+                if bytes.len() >= DIRECT_BYTES
+                    && !client.write_blocked
+                    && client.replies.only_waits_for(request.ticket)
+                    && let Ok(count) = client.writer.try_write(bytes)
+                {
+                    rest = &bytes[count..];
+                }
+                client.replies.fill(request.ticket, rest);
+            }
+        }
+        if request.traits.detour {
+            self.detour_settled(key, request.slot);
+        }
+        self.mark_client(key);
+        let Some(client) = self.client_mut(key) else { return };
+        if client.paused {
+            self.resume(key);
+        }
+    }
+
+    /// Tells a client that its request came to nothing.
+    #[cold]
+    pub(super) fn settle_failure(&mut self, request: &Request, kind: FailureKind) {
+        self.counters.failure(kind);
+        let mut bytes = Vec::new();
+        Failure { kind, slot: request.slot }.write(&mut bytes);
+        self.settle(request, &bytes, Outcome::Failed);
+    }
+
+    /// A connection broke, or could not be made: everything on it fails, in order.
+    #[cold]
+    pub fn connection_lost(&mut self, id: usize, next: Phase) {
+        self.read_clock();
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        for lost in connection.down(next) {
+            if lost.entry.client == ClientKey::NOBODY {
+                continue;
+            }
+            let cause = if lost.sent { Cause::LostAfterSend } else { Cause::NotSent };
+            self.attempt_failed(Parked::new(lost.entry.request(), lost.bytes), cause, None);
+        }
+    }
+
+    /// A reply larger than allowed is on its way: its request fails, and the connection that carries
+    /// it cannot be used any more.
+    #[cold]
+    pub fn reply_too_large(&mut self, id: usize) {
+        if let Some(entry) = self.connections.get_mut(id).and_then(|connection| connection.pop())
+            && entry.client != ClientKey::NOBODY
+        {
+            self.settle_failure(&entry.request(), FailureKind::ReplyTooLarge);
+        }
+    }
+}
+
+impl InFlight {
+    /// The request, without its place on a connection.
+    #[inline]
+    pub fn request(&self) -> Request {
+        Request {
+            client: self.client,
+            ticket: self.ticket,
+            part: self.part,
+            slot: self.slot,
+            traits: self.traits,
+            since: self.since,
+        }
+    }
+}

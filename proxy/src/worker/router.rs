@@ -1,0 +1,587 @@
+//! What one worker knows about one backend: its clients, its connections, and the snapshot it
+//! plans with. Everything here runs on the worker's own thread; nothing is locked or shared with
+//! another worker but the published snapshot and the counters.
+//!
+//! The methods are spread by subject: a request comes in ([`super::dispatch`]), a reply comes back
+//! ([`super::answer`]), a request goes a second time ([`super::detour`]), time passes
+//! ([`super::tick`]).
+
+use crate::admin::counters::{Registry, WorkerCounters};
+use crate::backend::connection::{ClientKey, Connection, QueueLimits};
+use crate::backend::dial;
+use crate::backend::lanes::{Lane, NodeLanes};
+use crate::client::session;
+use crate::client::state::{Admission, Client, ListenerContext};
+use crate::route::retry::RetryLimits;
+use crate::route::split::Placed;
+use crate::topology::publish::{Published, Snapshot};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use pointsman_config::{Backend, BackendKind};
+use pointsman_protocol::HostPort;
+use pointsman_protocol::command::keys::KeyRef;
+use pointsman_protocol::topology::NodeIndex;
+use slab::Slab;
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::Notify;
+
+/// A router as its tasks hold it. They borrow it for one turn and never across an await.
+pub type SharedRouter = Rc<RefCell<Router>>;
+
+/// CLIENT ID of the next client of any worker.
+static NEXT_CLIENT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// What all connections of a backend have in common.
+#[derive(Debug)]
+pub struct BackendContext {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its configuration.
+    pub config: Backend,
+    /// Bounds on one connection's queue.
+    pub queue: QueueLimits,
+    /// Bounds on second attempts.
+    pub retry: RetryLimits,
+    /// Dials of all workers together pass through here, so that a backend that comes back is not
+    /// run over.
+    pub dials: DefaultDirectRateLimiter,
+    /// Announced addresses and how to reach them.
+    pub address_map: HashMap<HostPort, HostPort>,
+    /// Who owns what.
+    pub snapshots: Arc<Published>,
+    /// Where counters are found.
+    pub registry: Arc<Registry>,
+}
+
+impl BackendContext {
+    /// Derives it from the configuration.
+    pub fn new(config: &Backend, snapshots: Arc<Published>, registry: Arc<Registry>) -> Self {
+        let address_map = match &config.kind {
+            BackendKind::Cluster(cluster) => cluster.address_map.iter().cloned().collect(),
+            BackendKind::Bundled(_) => HashMap::new(),
+        };
+        let per_second = NonZeroU32::new(config.reconnect.per_second).unwrap_or(NonZeroU32::MIN);
+        BackendContext {
+            name: Arc::from(config.name.as_str()),
+            queue: QueueLimits {
+                inflight_max: config.inflight_max,
+                inflight_bytes_max: config.inflight_bytes_max,
+            },
+            retry: RetryLimits {
+                redirects_max: u8::try_from(config.retry.redirects_max).unwrap_or(u8::MAX),
+                attempts_max: u8::try_from(config.retry.attempts_max).unwrap_or(u8::MAX),
+                backoff: config.retry.backoff,
+                backoff_max: config.retry.backoff_max,
+            },
+            dials: RateLimiter::direct(Quota::per_second(per_second)),
+            address_map,
+            config: config.clone(),
+            snapshots,
+            registry,
+        }
+    }
+
+    /// Where a node that the cluster announces at `address` is reached.
+    pub fn reachable(&self, address: HostPort) -> HostPort {
+        match self.address_map.get(&address) {
+            Some(mapped) => mapped.clone(),
+            None => address,
+        }
+    }
+}
+
+/// See the module's head.
+pub struct Router {
+    /// The backend.
+    pub context: Arc<BackendContext>,
+    pub(super) me: Weak<RefCell<Router>>,
+    pub(super) clients: Slab<Client>,
+    pub(super) generation: u32,
+    pub(super) connections: Slab<Connection>,
+    pub(super) by_lane: HashMap<(HostPort, Lane), usize>,
+    /// The lanes of each node of the snapshot.
+    pub(super) nodes: Vec<NodeLanes>,
+    pub(super) snapshot: Arc<Snapshot>,
+    /// Reads go round over the replicas.
+    pub(super) turn: usize,
+    /// What the next flush must write.
+    dirty_connections: Vec<u32>,
+    dirty_clients: Vec<ClientKey>,
+    flusher: Option<Waker>,
+    /// Clients whose ready replies wait for the rest of their batch, and since when; oldest first.
+    held: VecDeque<(ClientKey, u64)>,
+    pub(super) holder: Rc<Notify>,
+    /// Clients with requests on a detour, and whether the next flush must look at them.
+    pub(super) detours: Vec<ClientKey>,
+    pub(super) detours_due: bool,
+    /// Scratch space, kept between requests.
+    scratch: Box<[u8]>,
+    pub(super) placed: Vec<Placed>,
+    pub(super) keys: Vec<KeyRef>,
+    pub(super) counters: Arc<WorkerCounters>,
+    /// The clock of the turn, in microseconds since the worker's start.
+    pub(super) now: u64,
+    started: Instant,
+    pub(super) random: u64,
+    /// Set while the process shuts down.
+    pub(super) draining: bool,
+    pub(super) ticker: Rc<Notify>,
+    pub(super) swept: u64,
+}
+
+/// Replies wait at most this long for the rest of their batch, in microseconds; then the timer's own
+/// grain comes on top while nothing else happens.
+const HOLD_US: u64 = 500;
+/// Size of the buffer that all connections of a router read into.
+const SCRATCH_BYTES: usize = 256 * 1024;
+
+impl Router {
+    /// A router without clients. `seed` makes its jitter its own.
+    pub fn new(context: Arc<BackendContext>, seed: u64) -> SharedRouter {
+        let snapshot = context.snapshots.load();
+        let counters = context.registry.worker(&context.name);
+        Rc::new_cyclic(|me| {
+            let mut router = Router {
+                me: me.clone(),
+                clients: Slab::new(),
+                generation: 0,
+                connections: Slab::new(),
+                by_lane: HashMap::new(),
+                nodes: Vec::new(),
+                turn: seed as usize,
+                dirty_connections: Vec::new(),
+                dirty_clients: Vec::new(),
+                flusher: None,
+                held: VecDeque::new(),
+                holder: Rc::new(Notify::new()),
+                detours: Vec::new(),
+                detours_due: false,
+                scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
+                placed: Vec::new(),
+                keys: Vec::new(),
+                counters,
+                now: 0,
+                started: Instant::now(),
+                random: seed | 1,
+                draining: false,
+                ticker: Rc::new(Notify::new()),
+                swept: 0,
+                snapshot,
+                context,
+            };
+            router.build_nodes();
+            RefCell::new(router)
+        })
+    }
+
+    /// Reads the clock once for all that happens in this turn.
+    #[inline]
+    pub fn read_clock(&mut self) {
+        self.now = self.started.elapsed().as_micros() as u64;
+    }
+
+    /// Time between two readings of the worker's clock.
+    pub(super) fn micros(duration: Duration) -> u64 {
+        u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Takes over a newer snapshot, if there is one.
+    #[inline]
+    pub fn adopt(&mut self) {
+        if self.context.snapshots.version() != self.snapshot.version {
+            self.adopt_newest();
+        }
+    }
+
+    #[cold]
+    fn adopt_newest(&mut self) {
+        self.snapshot = self.context.snapshots.load();
+        self.build_nodes();
+        // What left the topology is closed once nothing waits on it; what came back is kept.
+        for (_, connection) in self.connections.iter_mut() {
+            connection.retiring = self.snapshot.topology.find(&connection.address).is_none();
+            if connection.retiring {
+                connection.wake();
+            }
+        }
+        self.detours_due = true;
+        self.wake_flusher();
+    }
+
+    fn build_nodes(&mut self) {
+        let lanes = NodeLanes::new(self.context.config.connections_per_node);
+        self.nodes = vec![lanes; self.snapshot.topology.nodes().len()];
+        for ((address, lane), id) in &self.by_lane {
+            if let Some(node) = self.snapshot.topology.find(address) {
+                self.nodes[usize::from(node.0)].set(*lane, *id);
+            }
+        }
+    }
+
+    /// The connection of a node's lane, opened if this is its first use.
+    #[inline]
+    pub(super) fn connection_of(&mut self, node: NodeIndex, lane: Lane) -> usize {
+        match self.nodes[usize::from(node.0)].get(lane) {
+            Some(id) => id,
+            None => {
+                let address = self.snapshot.topology.node(node).address.clone();
+                self.connection_to(address, lane)
+            }
+        }
+    }
+
+    /// The connection of a lane to an address, opened if this is its first use. A redirect may name
+    /// a node that the snapshot does not know.
+    #[cold]
+    pub(super) fn connection_to(&mut self, address: HostPort, lane: Lane) -> usize {
+        if let Some(id) = self.by_lane.get(&(address.clone(), lane)) {
+            return *id;
+        }
+        let counters = self.context.registry.node(&self.context.name, &address);
+        let id = self.connections.insert(Connection::new(address.clone(), lane, counters));
+        if let Some(node) = self.snapshot.topology.find(&address) {
+            self.nodes[usize::from(node.0)].set(lane, id);
+        }
+        self.by_lane.insert((address, lane), id);
+        if let Some(me) = self.me.upgrade() {
+            tokio::task::spawn_local(dial::run(me, id));
+        }
+        id
+    }
+
+    /// Forgets a connection whose task ends.
+    pub fn remove_connection(&mut self, id: usize) {
+        let Some(connection) = self.connections.try_remove(id) else { return };
+        self.by_lane.remove(&(connection.address, connection.lane));
+        self.build_nodes();
+    }
+
+    /// A connection is up: what waited for it goes out with the next flush.
+    pub fn connection_up(&mut self, id: usize, writer: OwnedWriteHalf) {
+        let now = self.now;
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.counters.connections.add(1);
+            connection.up(writer, now);
+            connection.dirty = false;
+            self.mark_connection(id);
+        }
+    }
+
+    /// Notes that bytes arrived on a connection.
+    #[inline]
+    pub fn received(&mut self, id: usize, count: usize) {
+        let now = self.now;
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.progressed(now);
+            connection.counters.received_bytes.add(count as u64);
+        }
+    }
+
+    /// The clock of this turn, in microseconds since the worker's start.
+    #[inline]
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// A connection, for its own task.
+    #[inline]
+    pub fn connection(&mut self, id: usize) -> Option<&mut Connection> {
+        self.connections.get_mut(id)
+    }
+
+    /// Takes in a client. Its task runs until it leaves.
+    pub fn add_client(
+        &mut self,
+        stream: TcpStream,
+        address: SocketAddr,
+        listener: Rc<ListenerContext>,
+        admission: Admission,
+    ) {
+        let (reader, writer) = stream.into_split();
+        self.read_clock();
+        self.generation = self.generation.wrapping_add(1);
+        let client = Client {
+            generation: self.generation,
+            id: NEXT_CLIENT_ID.fetch_add(1, Ordering::Relaxed),
+            address,
+            connected: Instant::now(),
+            authenticated: listener.password.is_none(),
+            listener,
+            admission,
+            replies: Default::default(),
+            writer,
+            waker: None,
+            in_flight: 0,
+            writes_in_flight: 0,
+            version: self.snapshot.version,
+            identity: None,
+            detour: None,
+            active: self.now,
+            dirty: false,
+            held_since: None,
+            write_blocked: false,
+            paused: false,
+            closing: false,
+            broken: false,
+            resp3: false,
+        };
+        let key = ClientKey { index: self.clients.insert(client) as u32, generation: self.generation };
+        self.counters.clients.add(1);
+        self.counters.clients_total.add(1);
+        if let Some(me) = self.me.upgrade() {
+            tokio::task::spawn_local(session::run(me, key, reader));
+        }
+    }
+
+    /// Forgets a client whose task ends; replies that still come for it are thrown away.
+    pub fn remove_client(&mut self, key: ClientKey) {
+        if self.client_mut(key).is_some() {
+            self.clients.remove(key.index as usize);
+            self.counters.clients.sub(1);
+            if self.clients.is_empty() {
+                self.clients.shrink_to_fit();
+            }
+        }
+    }
+
+    /// A client, if it is still the same.
+    #[inline]
+    pub fn client_mut(&mut self, key: ClientKey) -> Option<&mut Client> {
+        self.clients.get_mut(key.index as usize).filter(|client| client.generation == key.generation)
+    }
+
+    /// How many clients there are.
+    pub fn client_count(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// The clients, for CLIENT LIST.
+    pub fn clients(&self) -> impl Iterator<Item = &Client> {
+        self.clients.iter().map(|(_, client)| client)
+    }
+
+    /// Takes the shared read buffer; give it back before the turn ends.
+    #[inline]
+    pub fn take_scratch(&mut self) -> Box<[u8]> {
+        std::mem::take(&mut self.scratch)
+    }
+
+    /// Gives the shared read buffer back.
+    #[inline]
+    pub fn give_scratch(&mut self, scratch: Box<[u8]>) {
+        self.scratch = scratch;
+    }
+
+    /// Has the next flush write to this connection.
+    #[inline]
+    pub(super) fn mark_connection(&mut self, id: usize) {
+        if let Some(connection) = self.connections.get_mut(id)
+            && !connection.dirty
+        {
+            connection.dirty = true;
+            self.dirty_connections.push(id as u32);
+            self.wake_flusher();
+        }
+    }
+
+    /// Has the next flush write to this client.
+    #[inline]
+    pub(super) fn mark_client(&mut self, key: ClientKey) {
+        if let Some(client) = self.client_mut(key)
+            && !client.dirty
+        {
+            client.dirty = true;
+            self.dirty_clients.push(key);
+            self.wake_flusher();
+        }
+    }
+
+    #[inline]
+    pub(super) fn wake_flusher(&mut self) {
+        if let Some(flusher) = self.flusher.take() {
+            flusher.wake();
+        }
+    }
+
+    /// The flush of a batch. It is a task of its own, woken by the first request or reply of a
+    /// batch; the scheduler runs it behind all tasks that were ready then, so whatever they bring
+    /// goes out with one write a socket.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.read_clock();
+        self.release_held();
+        loop {
+            self.adopt();
+            if std::mem::take(&mut self.detours_due) {
+                self.run_detours();
+            }
+            if self.dirty_connections.is_empty() && self.dirty_clients.is_empty() {
+                break;
+            }
+            self.flush();
+        }
+        self.flusher = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Writes what waits, one write a socket.
+    pub fn flush(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty_connections);
+        for id in dirty.drain(..) {
+            if let Some(connection) = self.connections.get_mut(id as usize)
+                && let Err(error) = connection.flush(self.now)
+            {
+                // The reading side will say the same; this only makes it sooner.
+                tracing::debug!(node = %connection.address, %error, "a write to a node failed");
+                connection.close = Some("a write failed");
+                connection.wake();
+            }
+        }
+        if self.dirty_connections.is_empty() {
+            self.dirty_connections = dirty;
+        }
+        let mut dirty = std::mem::take(&mut self.dirty_clients);
+        for key in dirty.drain(..) {
+            if !self.hold(key) {
+                self.flush_client(key);
+            }
+        }
+        if self.dirty_clients.is_empty() {
+            self.dirty_clients = dirty;
+        }
+    }
+
+    /// Keeps a client's ready replies back while the rest of their batch is on its way.
+    #[inline]
+    fn hold(&mut self, key: ClientKey) -> bool {
+        let now = self.now;
+        let Some(client) = self.client_mut(key) else { return false };
+        if !client.replies.is_mid_batch() || client.paused {
+            return false;
+        }
+        client.dirty = false;
+        if client.held_since.is_none() {
+            client.held_since = Some(now);
+            if self.held.is_empty() {
+                self.holder.notify_one();
+            }
+            self.held.push_back((key, now));
+        }
+        true
+    }
+
+    /// Writes what has been kept back for long enough. True while something is still kept back.
+    pub(super) fn release_held(&mut self) -> bool {
+        while let Some((key, since)) = self.held.front().copied() {
+            if self.now.saturating_sub(since) < HOLD_US {
+                return true;
+            }
+            self.held.pop_front();
+            let Some(client) = self.client_mut(key) else { continue };
+            // An entry of a batch that was completed meanwhile is of no use any more.
+            if client.held_since == Some(since) {
+                client.replies.end_hold();
+                self.flush_client(key);
+            }
+        }
+        false
+    }
+
+    /// Offers a client's replies to the kernel.
+    pub fn flush_client(&mut self, key: ClientKey) {
+        let Some(client) =
+            self.clients.get_mut(key.index as usize).filter(|client| client.generation == key.generation)
+        else {
+            return;
+        };
+        client.dirty = false;
+        client.held_since = None;
+        loop {
+            let ready = client.replies.ready();
+            if ready.is_empty() {
+                client.write_blocked = false;
+                break;
+            }
+            match client.writer.try_write(ready) {
+                Ok(count) => client.replies.wrote(count),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    if !std::mem::replace(&mut client.write_blocked, true) {
+                        client.wake();
+                    }
+                    break;
+                }
+                Err(_) => {
+                    client.broken = true;
+                    client.wake();
+                    return;
+                }
+            }
+        }
+        // One reply may be as large as `reply_bytes_max` allows; it is what piles up behind it that
+        // tells a client which does not read.
+        let piled_up = client.replies.held().saturating_sub(client.replies.largest());
+        if piled_up > client.listener.limits.output_bytes_max {
+            tracing::warn!(client = %client.address, bytes = client.replies.held(), "a client does not read its replies; closing it (client_limits.output_bytes_max)");
+            self.counters.clients_overflowed.add(1);
+            client.broken = true;
+            client.wake();
+            return;
+        }
+        // Small buffers stay for the next batch; the sweep takes them from clients that went quiet.
+        if client.replies.is_idle() && !client.replies.is_small() {
+            client.replies.shrink();
+        }
+        self.resume(key);
+    }
+
+    /// Lets a client that was stopped go on, if it may; wakes one that is to be closed.
+    #[inline]
+    pub(super) fn resume(&mut self, key: ClientKey) {
+        let version = self.snapshot.version;
+        let Some(client) = self.client_mut(key) else { return };
+        if client.closing {
+            if client.is_finished() {
+                client.wake();
+            }
+            return;
+        }
+        if !client.paused {
+            return;
+        }
+        let limits = &client.listener.limits;
+        let barred = (client.version != version || client.detour.is_some()) && client.in_flight > 0;
+        let crowded = client.in_flight as usize > limits.inflight_max / 2;
+        let unread = client.replies.held() > limits.output_pause_bytes / 2;
+        if !barred && !crowded && !unread {
+            client.paused = false;
+            client.wake();
+        }
+    }
+
+    /// A random number for jitter (xorshift; nothing depends on its quality).
+    pub fn jitter(&mut self) -> u32 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        (self.random >> 32) as u32
+    }
+
+    /// Begins the end: clients are closed as soon as they have their replies.
+    pub fn drain(&mut self) {
+        self.draining = true;
+        self.ticker.notify_one();
+    }
+
+    /// Wakes the task that looks at deadlines, which sleeps long while there is nothing to wait for.
+    pub(super) fn wake_ticker(&self) {
+        self.ticker.notify_one();
+    }
+}
