@@ -277,7 +277,7 @@ pub const SECTIONS: &[Section] = &[
                 "per_second",
                 Whole(1, 100_000),
                 Is("100"),
-                "Most connection attempts of one worker to this backend in a second.",
+                "Most connection attempts to this backend in a second, all workers together.",
             ),
         ],
     },

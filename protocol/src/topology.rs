@@ -237,9 +237,40 @@ impl TopologyBuilder {
         Ok(self)
     }
 
-    /// The finished snapshot.
+    /// The finished snapshot. Nodes, shards and replicas are ordered by address, so that two
+    /// descriptions of the same state are equal, in whatever order they told it.
     pub fn build(self) -> Topology {
-        self.topology
+        let Topology { epoch, owner, shards, nodes } = self.topology;
+        let mut order: Vec<usize> = (0..nodes.len()).collect();
+        order.sort_by(|one, other| nodes[*one].address.cmp(&nodes[*other].address));
+        let mut place = vec![NodeIndex(0); nodes.len()];
+        for (new, old) in order.iter().enumerate() {
+            place[*old] = NodeIndex(new as u16);
+        }
+        let mut placed: Vec<(Shard, usize)> = shards
+            .into_iter()
+            .enumerate()
+            .map(|(old, shard)| {
+                let mut replicas: Vec<NodeIndex> =
+                    shard.replicas.iter().map(|node| place[usize::from(node.0)]).collect();
+                replicas.sort_unstable();
+                replicas.dedup();
+                (Shard { primary: place[usize::from(shard.primary.0)], replicas }, old)
+            })
+            .collect();
+        placed.sort_by_key(|(shard, old)| (shard.primary, *old));
+        let mut moved = vec![ShardIndex::NONE; placed.len()];
+        for (new, (_, old)) in placed.iter().enumerate() {
+            moved[*old] = ShardIndex(new as u16);
+        }
+        let owner =
+            owner.iter().map(|shard| moved.get(usize::from(shard.0)).copied().unwrap_or(ShardIndex::NONE));
+        Topology {
+            epoch,
+            owner: owner.collect(),
+            shards: placed.into_iter().map(|(shard, _)| shard).collect(),
+            nodes: order.into_iter().map(|old| nodes[old].clone()).collect(),
+        }
     }
 
     fn node(&mut self, node: Node) -> Result<NodeIndex, TopologyError> {
@@ -278,6 +309,24 @@ mod tests {
         assert_eq!(topology.slot_ranges(ShardIndex(1)), [(8192, 16383)]);
         assert_eq!(topology.slots_covered(), 16384);
         assert_eq!(Topology::empty().owner(Slot::new(0).unwrap()), None);
+    }
+
+    #[test]
+    fn the_order_of_the_telling_does_not_matter() {
+        let build = |order: &[u16]| {
+            let mut builder = TopologyBuilder::new();
+            for port in order {
+                let ranges = [(port * 100, port * 100 + 99)];
+                builder.shard(node(*port), vec![node(port + 20), node(port + 10)], &ranges).unwrap();
+            }
+            builder.build()
+        };
+        let topology = build(&[1, 2, 3]);
+        assert_eq!(topology, build(&[3, 1, 2]));
+        assert_ne!(topology, build(&[1, 2]));
+        for port in 1..=3 {
+            assert_eq!(topology.primary_of(Slot::new(port * 100).unwrap()).unwrap().port(), port);
+        }
     }
 
     #[test]

@@ -11,6 +11,9 @@ use std::sync::Arc;
 /// The address under which bundled nodes announce themselves.
 const HOST: &str = "127.0.0.1";
 
+/// What nodes log beside their warnings is of no use to somebody who runs a proxy.
+pub const LOG_DIRECTIVE: &str = "pointsman_store=warn";
+
 /// The running nodes of one backend; dropping them stops them.
 pub struct Nodes(Vec<NodeHandle>);
 
@@ -36,7 +39,8 @@ impl Nodes {
 
 impl Drop for Nodes {
     fn drop(&mut self) {
-        for node in self.0.drain(..) {
+        // Replicas first: a primary that goes before them would be missed, and logged.
+        for node in self.0.drain(..).rev() {
             node.stop();
         }
     }

@@ -17,6 +17,7 @@ pub mod cli;
 pub mod client;
 pub mod health;
 pub mod logging;
+pub mod process;
 pub mod route;
 pub mod run;
 pub mod shutdown;

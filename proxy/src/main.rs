@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use pointsman::cli::{Cli, Command};
-use pointsman::{logging, run};
+use pointsman::{logging, process, run};
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -21,6 +21,8 @@ fn main() -> ExitCode {
         }
     };
     logging::start(&config.log);
+    process::abort_on_panic();
+    process::raise_file_limit();
     match run::run(config, cli.config.as_deref()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -60,10 +60,10 @@ impl NodeHandle {
     /// yet get `drain_ms` to be taken, then everything is closed. Returns when the thread has ended.
     pub fn stop(mut self) {
         self.stop.take();
-        if let Some(thread) = self.thread.take() {
-            if thread.join().is_err() {
-                tracing::error!(node = %self.address, "the node's thread ended in a panic");
-            }
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!(node = %self.address, "the node's thread ended in a panic");
         }
     }
 

@@ -70,8 +70,9 @@ impl Stats {
     /// Takes the rates since the last call.
     pub fn tick(&mut self, now_ms: u64, memory: usize) {
         let elapsed = now_ms.saturating_sub(self.last_ms);
-        if elapsed > 0 {
-            self.commands_per_s = self.commands.saturating_sub(self.last_commands) * 1000 / elapsed;
+        let commands = self.commands.saturating_sub(self.last_commands);
+        if let Some(rate) = (commands * 1000).checked_div(elapsed) {
+            self.commands_per_s = rate;
             self.last_commands = self.commands;
             self.last_ms = now_ms;
         }

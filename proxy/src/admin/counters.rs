@@ -162,8 +162,11 @@ impl NodeCounters {
 #[derive(Debug, Default)]
 pub struct Registry {
     workers: Mutex<Vec<(Arc<str>, Arc<WorkerCounters>)>>,
-    nodes: Mutex<Vec<(Arc<str>, HostPort, Weak<NodeCounters>)>>,
+    nodes: Mutex<Vec<NodeEntry>>,
 }
+
+/// The backend, the node, and one worker's counters for it.
+type NodeEntry = (Arc<str>, HostPort, Weak<NodeCounters>);
 
 impl Registry {
     /// Counters of a worker for a backend.

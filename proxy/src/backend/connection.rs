@@ -18,6 +18,7 @@
 use super::lanes::Lane;
 use crate::admin::counters::NodeCounters;
 use crate::client::replies::Ticket;
+use pointsman_protocol::command::{CommandSpec, Flags};
 use pointsman_protocol::{HostPort, Slot};
 use std::collections::VecDeque;
 use std::io;
@@ -47,12 +48,29 @@ pub struct Traits {
     pub write: bool,
     /// It went out with ASKING in front.
     pub asking: bool,
+    /// It runs a script, whose errors may be the script's own words.
+    pub script: bool,
+    /// It went to a replica.
+    pub replica: bool,
     /// The client's detour waits for it ([`crate::worker::detour`]).
     pub detour: bool,
     /// Redirects followed so far.
     pub redirects: u8,
     /// Failed attempts so far.
     pub attempts: u8,
+}
+
+impl Traits {
+    /// Those of a command's first attempt. Scripts are known by what only they are: commands with keys
+    /// that need not have any.
+    #[inline]
+    pub fn of(spec: &CommandSpec) -> Traits {
+        Traits {
+            write: !spec.is_read(),
+            script: spec.flags.has(Flags::NO_MANDATORY_KEYS),
+            ..Traits::default()
+        }
+    }
 }
 
 /// A request waiting for its reply.
@@ -72,6 +90,14 @@ pub struct InFlight {
     pub since: u64,
     start: u64,
     len: u32,
+}
+
+impl InFlight {
+    /// The position behind its last byte.
+    #[inline]
+    fn end(&self) -> u64 {
+        self.start + u64::from(self.len)
+    }
 }
 
 /// Where the connection stands.
@@ -111,6 +137,8 @@ pub struct Connection {
     pub retiring: bool,
     /// Set to have its task close it, with the reason.
     pub close: Option<&'static str>,
+    /// It has answered something since it came up.
+    pub answered: bool,
     /// Its task's waker.
     pub waker: Option<Waker>,
     /// Counters of the node.
@@ -144,6 +172,7 @@ impl Connection {
             write_blocked: false,
             retiring: false,
             close: None,
+            answered: false,
             waker: None,
             counters,
             writer: None,
@@ -199,9 +228,14 @@ impl Connection {
         self.log.extend_from_slice(bytes);
     }
 
-    /// Takes the request that the next reply answers.
+    /// Takes the request that the next reply answers: one that was sent. Anything else that comes is
+    /// an answer to nothing.
     #[inline]
     pub fn pop(&mut self) -> Option<InFlight> {
+        let front = self.queue.front()?;
+        if front.end() > self.written {
+            return None;
+        }
         let entry = self.queue.pop_front()?;
         self.expired = self.expired.saturating_sub(1);
         Some(entry)
@@ -243,8 +277,12 @@ impl Connection {
             }
             match writer.try_write(unsent) {
                 Ok(count) => {
+                    // While the oldest request is still on its way out, writing is progress; behind
+                    // that, only answers are.
+                    if self.queue.front().is_some_and(|front| front.end() > self.written) {
+                        self.progress = now;
+                    }
                     self.written += count as u64;
-                    self.progress = now;
                     self.counters.sent_bytes.add(count as u64);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -265,6 +303,7 @@ impl Connection {
         self.write_blocked = false;
         self.progress = now;
         self.close = None;
+        self.answered = false;
         // Nothing of the log has been sent on this new connection.
         self.written = self.queue.front().map_or(self.base + self.log.len() as u64, |front| front.start);
     }
@@ -295,6 +334,7 @@ impl Connection {
     /// Notes that bytes arrived.
     #[inline]
     pub fn progressed(&mut self, now: u64) {
+        self.answered = true;
         self.progress = now;
     }
 
@@ -303,51 +343,80 @@ impl Connection {
         self.phase == Phase::Ready && !self.queue.is_empty() && self.progress < before
     }
 
-    /// Takes the next request whose client asked before `before` and has not been told yet. If none
-    /// of its bytes were sent it leaves the connection for good (`sent` is false); otherwise it
-    /// keeps its place, for nobody. Requests on a detour are older than their neighbours; they are
-    /// found when those are due.
-    pub fn expire(&mut self, before: u64) -> Option<(InFlight, bool)> {
-        loop {
-            let entry = *self.queue.get(self.expired)?;
-            if entry.since > before {
-                return None;
-            }
-            let sent = self.phase == Phase::Ready && entry.start < self.written;
-            if entry.client == ClientKey::NOBODY {
-                // ASKING goes out together with what it was for.
-                self.expired += 1;
-            } else if sent {
-                self.queue[self.expired].client = ClientKey::NOBODY;
-                self.expired += 1;
-                return Some((entry, true));
-            } else {
-                self.cut_unsent(self.expired);
-                return Some((entry, false));
-            }
+    /// Takes the requests whose clients asked before `before` and have not been told yet, each with
+    /// whether any of it was sent. What was sent keeps its place, for nobody; what was not leaves the
+    /// connection for good, so that it is not executed after its client was told that it is not.
+    ///
+    /// It looks from the front to the first that is not due. Requests on a detour are older than
+    /// their neighbours; they are found when those are due.
+    pub fn expire(&mut self, before: u64) -> Vec<(InFlight, bool)> {
+        let due = self.queue.iter().skip(self.expired).take_while(|entry| entry.since <= before).count();
+        if due == 0 {
+            return Vec::new();
         }
+        let (first, last) = (self.expired, self.expired + due);
+        let mut told = Vec::new();
+        let mut cut = false;
+        for index in first..last {
+            let entry = self.queue[index];
+            // An ASKING that is on the wire already would apply to whatever came next.
+            let committed = self.is_sent(&entry)
+                || (entry.traits.asking && index > 0 && self.is_sent(&self.queue[index - 1]));
+            if entry.client != ClientKey::NOBODY {
+                told.push((entry, committed));
+                self.queue[index].client = ClientKey::NOBODY;
+            }
+            cut |= !committed;
+        }
+        self.expired = last;
+        if cut {
+            self.cut_unsent(last);
+        }
+        told
     }
 
-    /// Removes an unsent request (and the ASKING in front of it) from queue and log.
-    fn cut_unsent(&mut self, index: usize) {
-        let first = if self.queue[index].traits.asking && index > 0 && self.is_unsent(index - 1) {
-            index - 1
-        } else {
-            index
-        };
-        for _ in first..=index {
-            let Some(entry) = self.queue.remove(first) else { return };
+    fn is_sent(&self, entry: &InFlight) -> bool {
+        self.phase == Phase::Ready && entry.start < self.written
+    }
+
+    /// Removes what is for nobody and not sent, among the first `last` entries, from queue and log,
+    /// in one pass. ASKING goes with what it was for.
+    fn cut_unsent(&mut self, last: usize) {
+        let (old, log) = (std::mem::take(&mut self.queue), std::mem::take(&mut self.log));
+        let mut before_asking_sent = false;
+        let keeps: Vec<bool> = (0..old.len())
+            .map(|index| {
+                let entry = &old[index];
+                let for_nobody = entry.client == ClientKey::NOBODY;
+                // ASKING itself is for nobody, always: it stays if the request behind it does.
+                let kept_with = |index: usize| {
+                    old.get(index).is_some_and(|next| {
+                        next.traits.asking && (index >= last || next.client != ClientKey::NOBODY)
+                    })
+                };
+                let sent = self.is_sent(entry);
+                let keep = sent
+                    || index >= last
+                    || !for_nobody
+                    || kept_with(index + 1)
+                    || (entry.traits.asking && before_asking_sent);
+                before_asking_sent = sent;
+                keep
+            })
+            .collect();
+        // What was answered lies before the first entry; it has been sent, and the positions count it.
+        let answered = old.front().map_or(0, |front| (front.start - self.base) as usize);
+        self.log.extend_from_slice(&log[..answered]);
+        for (index, (mut entry, keep)) in old.into_iter().zip(keeps).enumerate() {
+            if !keep {
+                self.expired -= usize::from(index < last);
+                continue;
+            }
             let start = (entry.start - self.base) as usize;
-            self.log.drain(start..start + entry.len as usize);
-            for later in self.queue.iter_mut().skip(first) {
-                later.start -= u64::from(entry.len);
-            }
+            entry.start = self.base + self.log.len() as u64;
+            self.log.extend_from_slice(&log[start..start + entry.len as usize]);
+            self.queue.push_back(entry);
         }
-        self.expired = first;
-    }
-
-    fn is_unsent(&self, index: usize) -> bool {
-        self.phase != Phase::Ready || self.queue[index].start >= self.written
     }
 
     /// Requests waiting for replies.

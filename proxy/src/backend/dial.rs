@@ -41,11 +41,13 @@ pub async fn run(router: SharedRouter, id: usize) {
             .unwrap_or_else(|_| Err(format!("no connection within {:?}", context.config.connect_timeout)))
         {
             Ok((reader, writer)) => {
-                failures = 0;
                 tracing::debug!(node = %address, ?lane, "connected");
                 let reason = serve(&router, id, reader, writer).await;
                 let mut router = router.borrow_mut();
                 let Some(connection) = router.connection(id) else { return };
+                // A node that accepts connections only to close them is not run at without a pause.
+                let answered = connection.answered;
+                failures = if answered { 0 } else { failures.saturating_add(1) };
                 let (waiting, retiring) = (connection.waiting(), connection.retiring);
                 connection.counters.connections.sub(1);
                 if retiring {
@@ -54,7 +56,8 @@ pub async fn run(router: SharedRouter, id: usize) {
                     connection.counters.connections_lost.add(1);
                     tracing::info!(node = %address, reason, waiting, "connection lost");
                 }
-                router.connection_lost(id, Phase::Connecting);
+                let next = if answered { Phase::Connecting } else { Phase::Down };
+                router.connection_lost(id, next);
                 router.context.snapshots.request_refresh("connection_lost");
             }
             Err(reason) => {
@@ -115,7 +118,7 @@ async fn dial(
     for step in handshake::steps(lane, context.config.username.as_deref(), context.config.password.as_ref()) {
         stream.write_all(&step.bytes).await.map_err(|error| error.to_string())?;
         let reply = read_reply(&mut stream).await?;
-        if step.needed && reply.first() == Some(&b'-') {
+        if step.is_refused_by(&reply) {
             let text = String::from_utf8_lossy(&reply);
             return Err(format!(
                 "it refused to {}: {}",
@@ -176,11 +179,13 @@ impl ReadingSide {
             if !connection.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                 connection.waker = Some(cx.waker().clone());
             }
-            if connection.write_blocked
+            // Until the kernel is full again and will tell: only then is this task woken for it.
+            while connection.write_blocked
                 && let Poll::Ready(ready) = self.reader.as_ref().poll_write_ready(cx)
-                && let Err(error) = ready.and_then(|()| connection.flush(now))
             {
-                return Poll::Ready(error.to_string());
+                if let Err(error) = ready.and_then(|()| connection.flush(now)) {
+                    return Poll::Ready(error.to_string());
+                }
             }
             let mut scratch = router.take_scratch();
             let missing = self.scanner.missing(self.inbound.len());

@@ -15,6 +15,17 @@ pub struct Step {
     pub needed: bool,
 }
 
+impl Step {
+    /// True if this reply ends the attempt. A word that is only nice to have may be unknown to the
+    /// node or forbidden to us; any other error (too many clients, a password wanted) means that the
+    /// connection is of no use.
+    pub fn is_refused_by(&self, reply: &[u8]) -> bool {
+        const TOLERATED: [&[u8]; 3] =
+            [b"-NOPERM", b"-ERR unknown", b"-ERR This instance has cluster support disabled"];
+        reply.first() == Some(&b'-') && (self.needed || !TOLERATED.iter().any(|text| reply.starts_with(text)))
+    }
+}
+
 /// The name by which nodes show our connections in CLIENT LIST.
 const NAME: &str = "pointsman";
 
@@ -61,6 +72,23 @@ mod tests {
                     .to_owned()
             })
             .collect()
+    }
+
+    #[test]
+    fn what_a_refusal_means() {
+        let nice = Step { bytes: Vec::new(), purpose: "", needed: false };
+        let needed = Step { bytes: Vec::new(), purpose: "", needed: true };
+        for (reply, tolerated) in [
+            (&b"+OK\r\n"[..], true),
+            (b"-ERR unknown command 'CLIENT'\r\n", true),
+            (b"-ERR This instance has cluster support disabled\r\n", true),
+            (b"-NOPERM this user has no permissions\r\n", true),
+            (b"-ERR max number of clients reached\r\n", false),
+            (b"-NOAUTH Authentication required.\r\n", false),
+        ] {
+            assert_eq!(nice.is_refused_by(reply), !tolerated);
+            assert_eq!(needed.is_refused_by(reply), reply[0] == b'-');
+        }
     }
 
     #[test]

@@ -106,7 +106,11 @@ impl Gather {
         };
         if !taken {
             self.failed += 1;
-            if self.first_error.is_empty() {
+            // What may have been executed outweighs what was not: the client must hear of it.
+            let is_unknown = |text: &[u8]| memchr::memmem::find(text, b"may or may not").is_some();
+            let graver = is_unknown(bytes) && !is_unknown(&self.first_error);
+            if self.first_error.is_empty() || graver {
+                self.first_error.clear();
                 self.first_error.extend_from_slice(match bytes.first() {
                     Some(b'-') => bytes,
                     _ => b"-ERR a shard answered with an unexpected type\r\n",

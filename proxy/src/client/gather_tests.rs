@@ -47,6 +47,15 @@ fn t38_partial_failure_is_an_error_that_says_so() {
     assert_eq!(written(&gather), "-ERR x\r\n");
 }
 
+// A write whose fate is unknown is not hidden behind one that was not sent.
+#[test]
+fn t12_the_graver_error_is_told() {
+    let mut gather = Gather::split(SplitKind::Sum, &placed(&[(1, 0), (5, 1)]));
+    gather.take(0, b"-ERR not sent and may be retried\r\n");
+    gather.take(1, b"-ERR it may or may not have been executed\r\n");
+    assert_eq!(written(&gather), "-ERR it may or may not have been executed\r\n");
+}
+
 #[test]
 fn sums_and_oks() {
     let keys = placed(&[(1, 0), (5, 1)]);

@@ -113,12 +113,15 @@ impl Replies {
         }
         self.gathered -= gather.held();
         if index == 0 {
+            let before = self.out.len();
             gather.write(&mut self.out);
+            self.largest = self.largest.max(self.out.len() - before);
             self.advance();
         } else {
             let start = self.stash.len();
             gather.write(&mut self.stash);
             let len = self.stash.len() - start;
+            self.largest = self.largest.max(len);
             self.stashed += len;
             *place = Place::Stashed { start, len };
         }
@@ -213,12 +216,27 @@ impl Replies {
         if self.written >= self.out.len() {
             self.out.clear();
             self.written = 0;
+        } else if self.written > COMPACT_BYTES && self.written * 2 > self.out.len() {
+            // A client that reads slowly and steadily may never have read everything.
+            self.out.drain(..self.written);
+            self.written = 0;
         }
     }
 
     /// Bytes held for this client: ready, early, and in parts.
     pub fn held(&self) -> usize {
         self.out.len() - self.written + self.stashed + self.gathered
+    }
+
+    /// Bytes held for it that are no part of a reply still being joined.
+    pub fn piled_up(&self) -> usize {
+        self.out.len() - self.written + self.stashed
+    }
+
+    /// Requests without their place in the output yet.
+    #[inline]
+    pub fn open_count(&self) -> usize {
+        self.queue.len()
     }
 
     /// True if every request was answered and every byte written.
@@ -366,6 +384,19 @@ mod tests {
         replies.end_of_batch();
         replies.fill(large, &[0; HOLD_BYTES]);
         assert!(!replies.is_mid_batch(), "large replies do not wait");
+    }
+
+    #[test]
+    fn a_client_that_reads_slowly_keeps_a_bounded_output() {
+        let mut replies = Replies::default();
+        replies.answer(|out| out.extend_from_slice(&[0; 1000]));
+        for _ in 0..2_000 {
+            // Always a rest unread, so the output is never wholly written.
+            replies.answer(|out| out.extend_from_slice(&[0; 1000]));
+            replies.wrote(1000);
+            assert!(replies.out.len() <= 3 * COMPACT_BYTES, "{}", replies.out.len());
+            assert_eq!(replies.ready().len(), 1000);
+        }
     }
 
     #[test]

@@ -16,6 +16,8 @@ use tokio::net::tcp::OwnedReadHalf;
 
 /// Reads of one client before others get their turn.
 const READS_PER_TURN: usize = 4;
+/// Bytes read at once from a client that has not authenticated: room for its largest request.
+const STRANGER_BYTES: usize = 96 * 1024;
 /// Argument ranges a decoder may keep between requests.
 const RANGES_KEPT: usize = 32;
 
@@ -53,11 +55,15 @@ impl Session {
         if !client.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             client.waker = Some(cx.waker().clone());
         }
-        if client.write_blocked {
+        // Until the kernel is full again and will tell: only then is this task woken for it.
+        while let Some(client) = router.client_mut(self.key).filter(|client| client.write_blocked) {
             match client.writer.as_ref().poll_write_ready(cx) {
                 Poll::Ready(Ok(())) => router.flush_client(self.key),
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
-                Poll::Pending => {}
+                Poll::Pending => break,
+            }
+            if router.client_mut(self.key).is_none_or(|client| client.broken) {
+                return Poll::Ready(());
             }
         }
         for _ in 0..READS_PER_TURN {
@@ -95,10 +101,14 @@ impl Session {
 
     /// One read, and everything that can be done with what it brought.
     fn read(&mut self, router: &mut Router, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+        let authenticated = router.client_mut(self.key).is_some_and(|client| client.authenticated);
         let mut scratch = router.take_scratch();
+        // A stranger cannot make us hold more than a stranger's request may take.
+        let room = if authenticated { scratch.len() } else { STRANGER_BYTES.min(scratch.len()) };
         let missing = self.decoder.missing(self.inbound.len());
-        let polled = self.inbound.poll_read(cx, &mut self.reader, &mut scratch, missing);
+        let polled = self.inbound.poll_read(cx, &mut self.reader, &mut scratch[..room], missing);
         if let Poll::Ready(Ok(_)) = polled {
+            router.mark_active(self.key);
             self.serve(router, &mut scratch);
         }
         router.give_scratch(scratch);
@@ -111,8 +121,7 @@ impl Session {
         let mut at = 0;
         let Some(client) = router.client_mut(self.key) else { return };
         let listener = client.listener.clone();
-        loop {
-            let Some(client) = router.client_mut(self.key) else { break };
+        while let Some(client) = router.client_mut(self.key) {
             let limits =
                 if client.authenticated { &listener.request_limits } else { &RequestLimits::BEFORE_AUTH };
             let rest = &bytes[at..];

@@ -57,14 +57,14 @@ impl ListenerContext {
             name: config.name.clone(),
             listen: config.listen,
             password: config.password.clone(),
-            reads: config.reads.clone(),
+            reads: config.reads,
             request_limits: RequestLimits {
                 args_max: config.limits.args_max,
                 bulk_bytes_max: config.limits.bulk_bytes_max,
                 request_bytes_max: config.limits.request_bytes_max,
                 inline_bytes_max: config.limits.inline_bytes_max,
             },
-            limits: config.limits.clone(),
+            limits: config.limits,
         }
     }
 }
@@ -103,6 +103,9 @@ pub struct Identity {
     pub lib_version: Vec<u8>,
 }
 
+/// Unread replies that a client which has not authenticated may let pile up.
+const STRANGER_OUTPUT_BYTES: usize = 16 * 1024;
+
 /// One connected client.
 #[derive(Debug)]
 pub struct Client {
@@ -128,6 +131,8 @@ pub struct Client {
     pub in_flight: u32,
     /// Those of them that may write.
     pub writes_in_flight: u32,
+    /// Reads on their way to replicas: a write of the same client waits for them.
+    pub replica_reads: u32,
     /// Version of the snapshot that its requests in flight were planned with.
     pub version: u64,
     /// What it said about itself.
@@ -155,6 +160,12 @@ pub struct Client {
 }
 
 impl Client {
+    /// Unread replies beyond which its requests wait.
+    #[inline]
+    pub fn output_pause_bytes(&self) -> usize {
+        if self.authenticated { self.listener.limits.output_pause_bytes } else { STRANGER_OUTPUT_BYTES }
+    }
+
     /// True if there is nothing left to do for it but close.
     pub fn is_finished(&self) -> bool {
         self.broken || (self.closing && self.replies.is_idle())

@@ -73,7 +73,8 @@ pub async fn run(backend: Backend, published: Arc<Published>) {
         fresh.retain(|node, _| replicas.contains(node));
         let mut told = sample(&replicas, &backend, &mut connections).await;
         told.extend(sample(&primaries, &backend, &mut connections).await);
-        record(&snapshot, &told, &mut fresh, began, backend.lag.stale_after);
+        // The view may have been replaced meanwhile; what was told is of nodes, not of a view.
+        published.record_lags(|snapshot| record(snapshot, &told, &mut fresh, began, backend.lag.stale_after));
         sleep_until(began + backend.lag.interval).await;
     }
 }

@@ -41,6 +41,17 @@ pub enum Plan {
     Refuse(Refusal),
 }
 
+impl Plan {
+    /// True if it may change data, anywhere.
+    #[inline]
+    pub fn may_write(&self) -> bool {
+        match self {
+            Plan::Slot { spec, .. } | Plan::Split { spec, .. } | Plan::Everyone { spec } => !spec.is_read(),
+            Plan::Local { .. } | Plan::Nothing | Plan::Refuse(_) => false,
+        }
+    }
+}
+
 /// Why a request is not passed on.
 #[derive(Clone, Copy, Debug)]
 pub enum Refusal {

@@ -122,44 +122,54 @@ pub enum Hint {
 #[cold]
 pub fn decide(cause: Cause, facts: &Facts, limits: &RetryLimits, jitter: u32) -> (Verdict, Hint) {
     let wait = backoff(facts.attempts, limits, jitter);
-    // Each arm: what the cause allows while there is budget, what the topology hears, what the
-    // client is told once there is none.
-    let (verdict, hint, otherwise) = match cause {
-        // Past the hop cap, redirects point in a circle: give the shards time to agree.
+    // Each arm: what the cause allows while there is budget, and what the topology hears.
+    let again = Verdict::PlanAgain { after: wait };
+    let (verdict, hint) = match cause {
         Cause::Moved if facts.redirects < limits.redirects_max => {
-            (Verdict::Resend { asking: false }, Hint::SlotMoved, FailureKind::TooManyRedirects)
+            (Verdict::Resend { asking: false }, Hint::SlotMoved)
         }
-        Cause::Moved => (Verdict::PlanAgain { after: wait }, Hint::Refresh, FailureKind::TooManyRedirects),
         Cause::Ask if facts.redirects < limits.redirects_max => {
-            (Verdict::Resend { asking: true }, Hint::None, FailureKind::TooManyRedirects)
+            (Verdict::Resend { asking: true }, Hint::None)
         }
-        Cause::Ask => (Verdict::PlanAgain { after: wait }, Hint::Refresh, FailureKind::TooManyRedirects),
-        Cause::TryAgain => (Verdict::PlanAgain { after: wait }, Hint::None, FailureKind::StillMigrating),
-        Cause::ClusterDown => (Verdict::PlanAgain { after: wait }, Hint::Refresh, FailureKind::SlotUnserved),
-        Cause::Loading => (Verdict::PlanAgain { after: wait }, Hint::Refresh, FailureKind::StillLoading),
-        Cause::MasterDown | Cause::ReadOnly => {
-            (Verdict::PlanAgain { after: wait }, Hint::Refresh, FailureKind::NoPrimary)
+        // Past the hop cap, redirects point in a circle: give the shards time to agree.
+        Cause::Moved | Cause::Ask => (again, Hint::Refresh),
+        Cause::TryAgain => (again, Hint::None),
+        Cause::ClusterDown | Cause::Loading | Cause::MasterDown | Cause::ReadOnly | Cause::NotSent => {
+            (again, Hint::Refresh)
         }
         // Trying again cannot help before an operator does.
-        Cause::Auth => (Verdict::Give(FailureKind::BackendAuth), Hint::None, FailureKind::BackendAuth),
-        Cause::NotSent => (Verdict::PlanAgain { after: wait }, Hint::Refresh, FailureKind::Unreachable),
-        Cause::LostAfterSend if facts.is_write => {
-            (Verdict::Give(FailureKind::WriteUnknown), Hint::Refresh, FailureKind::WriteUnknown)
-        }
+        Cause::Auth => (Verdict::Give(exhausted(cause, facts.is_write)), Hint::None),
+        Cause::LostAfterSend if facts.is_write => (Verdict::Give(exhausted(cause, true)), Hint::Refresh),
         // The first repetition of a read costs nothing to try at once: another connection may be up.
-        Cause::LostAfterSend => {
-            let after = if facts.attempts == 0 { Duration::ZERO } else { wait };
-            (Verdict::PlanAgain { after }, Hint::Refresh, FailureKind::ReadLost)
+        Cause::LostAfterSend if facts.attempts == 0 => {
+            (Verdict::PlanAgain { after: Duration::ZERO }, Hint::Refresh)
         }
+        Cause::LostAfterSend => (again, Hint::Refresh),
     };
     let spent = facts.attempts.saturating_add(1) >= limits.attempts_max;
+    let give = Verdict::Give(exhausted(cause, facts.is_write));
     let verdict = match verdict {
-        Verdict::PlanAgain { .. } if spent => Verdict::Give(otherwise),
-        Verdict::PlanAgain { after } if after >= facts.time_left => Verdict::Give(otherwise),
-        Verdict::Resend { .. } if facts.time_left.is_zero() => Verdict::Give(otherwise),
+        Verdict::PlanAgain { .. } if spent => give,
+        Verdict::PlanAgain { after } if after >= facts.time_left => give,
+        Verdict::Resend { .. } if facts.time_left.is_zero() => give,
         verdict => verdict,
     };
     (verdict, hint)
+}
+
+/// What a client is told when no further attempt is made after this cause.
+pub fn exhausted(cause: Cause, is_write: bool) -> FailureKind {
+    match cause {
+        Cause::Moved | Cause::Ask => FailureKind::TooManyRedirects,
+        Cause::TryAgain => FailureKind::StillMigrating,
+        Cause::ClusterDown => FailureKind::SlotUnserved,
+        Cause::Loading => FailureKind::StillLoading,
+        Cause::MasterDown | Cause::ReadOnly => FailureKind::NoPrimary,
+        Cause::Auth => FailureKind::BackendAuth,
+        Cause::NotSent => FailureKind::Unreachable,
+        Cause::LostAfterSend if is_write => FailureKind::WriteUnknown,
+        Cause::LostAfterSend => FailureKind::ReadLost,
+    }
 }
 
 /// Doubles from `backoff` to `backoff_max`, then takes a part in [1/2, 1] of it by `jitter`.

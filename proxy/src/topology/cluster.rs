@@ -32,11 +32,8 @@ pub fn from_shards(answer: &OwnedFrame, asked: &HostPort, epoch: u64) -> Result<
         else {
             return Err("a shard in CLUSTER SHARDS has no slots or no nodes".into());
         };
-        let bounds: Vec<u16> = slots
-            .iter()
-            .filter_map(|slot| number(slot))
-            .filter_map(|slot| u16::try_from(slot).ok())
-            .collect();
+        let bounds: Vec<u16> =
+            slots.iter().filter_map(number).filter_map(|slot| u16::try_from(slot).ok()).collect();
         let ranges: Vec<(u16, u16)> = bounds.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
         let mut primary: Option<(Node, bool, i64)> = None;
         let mut replicas = Vec::new();
@@ -52,8 +49,14 @@ pub fn from_shards(answer: &OwnedFrame, asked: &HostPort, epoch: u64) -> Result<
             else {
                 continue;
             };
-            let host =
-                [of("endpoint"), of("ip")].into_iter().flatten().find(|host| !host.is_empty() && host != "?");
+            // An endpoint that is null or empty means the host that was asked; `?` means that the node
+            // has no name to go by, and then, as for those that tell no endpoint at all, its address.
+            let host = match fields.get("endpoint").map(|endpoint| string(endpoint)) {
+                Some(None) => None,
+                Some(Some(endpoint)) if endpoint != "?" => Some(endpoint),
+                _ => of("ip"),
+            };
+            let host = host.filter(|host| !host.is_empty() && host != "?");
             let node = Node {
                 id: of("id").and_then(|id| NodeId::parse(id.as_bytes())),
                 address: HostPort::new(host.unwrap_or_else(|| asked.host().to_owned()), port),
@@ -131,7 +134,8 @@ pub fn from_slots(answer: &OwnedFrame, asked: &HostPort, epoch: u64) -> Result<T
 /// What is wrong with the answer.
 pub fn from_nodes(answer: &OwnedFrame, asked: &HostPort, epoch: u64) -> Result<Topology, Unreadable> {
     let answer = string(answer).ok_or("CLUSTER NODES did not answer text")?;
-    let mut primaries: Vec<(NodeId, Node, Vec<(u16, u16)>)> = Vec::new();
+    type Primary = (NodeId, Node, Vec<(u16, u16)>);
+    let mut primaries: Vec<Primary> = Vec::new();
     let mut replicas: HashMap<NodeId, Vec<Node>> = HashMap::new();
     let mut builder = TopologyBuilder::new();
     builder.epoch(epoch);

@@ -72,7 +72,9 @@ fn shards_as_redis_7_tells_them() {
 #[test]
 fn t84_endpoints_of_every_form() {
     for (endpoint, ip, expected) in [
-        ("nil", "10.0.0.1", "10.0.0.1:7001"),
+        ("nil", "10.0.0.1", "10.9.9.9:7001"),
+        ("empty", "10.0.0.1", "10.9.9.9:7001"),
+        ("?", "10.0.0.1", "10.0.0.1:7001"),
         ("nil", "empty", "10.9.9.9:7001"),
         ("?", "?", "10.9.9.9:7001"),
         ("node-1.local", "10.0.0.1", "node-1.local:7001"),
@@ -130,7 +132,7 @@ fn nodes_with_their_flags_and_epochs() {
         (owner(&topology, 12), owner(&topology, 11), owner(&topology, 13)),
         ("127.0.0.1:30001".into(), "nobody".into(), "10.9.9.9:30002".into())
     );
-    assert_eq!(replicas(&topology, 0), ["127.0.0.1:30005"]);
+    assert_eq!(replicas(&topology, 1), ["127.0.0.1:30005"], "shards are in the order of their addresses");
 }
 
 #[test]

@@ -40,7 +40,9 @@ impl Control {
         let lane = Lane { resp3: false, readonly: false, index: 0 };
         for step in handshake::steps(lane, backend.username.as_deref(), backend.password.as_ref()) {
             let answer = control.exchange(&step.bytes).await?;
-            if let (true, OwnedFrame::Error(text)) = (step.needed, answer) {
+            if let OwnedFrame::Error(text) = answer
+                && step.is_refused_by(format!("-{text}").as_bytes())
+            {
                 return Err(format!("it refused to {}: {text}", step.purpose));
             }
         }

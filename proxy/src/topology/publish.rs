@@ -10,6 +10,7 @@ use pointsman_protocol::topology::{NodeIndex, Topology};
 use pointsman_protocol::{HostPort, Slot};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// One view: the topology, and how far each node lags behind its primary.
@@ -65,6 +66,9 @@ pub struct Published {
     current: ArcSwap<Snapshot>,
     version: AtomicU64,
     writing: Mutex<()>,
+    /// When lags were last sampled, in milliseconds since `started`; 0 = never.
+    sampled: AtomicU64,
+    started: Instant,
     /// Wakes the refresher.
     wanted: Notify,
     /// Why it was woken first, since it last looked.
@@ -77,6 +81,8 @@ impl Default for Published {
             current: ArcSwap::from_pointee(Snapshot::new(0, Topology::empty(), None)),
             version: AtomicU64::new(0),
             writing: Mutex::new(()),
+            sampled: AtomicU64::new(0),
+            started: Instant::now(),
             wanted: Notify::new(),
             reason: Mutex::new(None),
         }
@@ -130,6 +136,22 @@ impl Published {
         let version = next.version;
         self.current.store(Arc::new(next));
         self.version.store(version, Ordering::Release);
+    }
+
+    /// Lets the sampler write lags into the newest view, while no other replaces it.
+    pub fn record_lags(&self, record: impl FnOnce(&Snapshot)) {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        record(&self.current.load());
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.sampled.store(now.max(1), Ordering::Release);
+    }
+
+    /// True if the sampler wrote lags within the last `age`: a sampler that hangs must not leave
+    /// replicas eligible.
+    pub fn lags_are_fresh(&self, age: Duration) -> bool {
+        let sampled = self.sampled.load(Ordering::Acquire);
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        sampled > 0 && now.saturating_sub(sampled) <= u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Asks for a refresh; many requests before the next one make one refresh.

@@ -17,12 +17,14 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 /// Nodes asked in one refresh.
 const ASKED_MAX: usize = 5;
 /// Refreshes in a row that must agree before a cluster without any node we knew is believed.
 const REBUILT_AFTER: u32 = 3;
+/// How long others are waited for once one has answered.
+const LATECOMERS: Duration = Duration::from_millis(250);
 /// Pause before the next refresh while slots have no owner, or nobody answers.
 const INCOMPLETE_PAUSE: Duration = Duration::from_millis(500);
 
@@ -106,7 +108,15 @@ pub async fn run(
         let began = Instant::now();
         let snapshot = published.load();
         let candidates = candidates(&snapshot.topology, &source.seeds, &random, round);
-        let (views, errors) = ask_several(&candidates, &backend, &source.address_map).await;
+        let (mut views, mut errors) = ask_several(&candidates, &backend, &source.address_map).await;
+        if views.is_empty() {
+            // Nobody we know answers: the seeds are the last resort, all of them.
+            let seeds: Vec<HostPort> =
+                source.seeds.iter().filter(|seed| !candidates.contains(seed)).cloned().collect();
+            let (more, failed) = ask_several(&seeds, &backend, &source.address_map).await;
+            views = more;
+            errors.extend(failed);
+        }
         let outcome = match choose(views, &snapshot.topology) {
             Choice::Newest(topology) => {
                 foreign_rounds = 0;
@@ -205,7 +215,17 @@ async fn ask_several(
         });
     }
     let (mut views, mut errors) = (Vec::new(), Vec::new());
-    while let Some(joined) = asking.join_next().await {
+    let mut patience = None;
+    loop {
+        // Once somebody has answered, those that hang are not waited for much longer.
+        let joined = match patience {
+            None => asking.join_next().await,
+            Some(until) => timeout_at(until, asking.join_next()).await.unwrap_or(None),
+        };
+        let Some(joined) = joined else { break };
+        if matches!(joined, Ok((_, Ok(_)))) {
+            patience.get_or_insert_with(|| Instant::now() + LATECOMERS);
+        }
         match joined {
             Ok((_, Ok(topology))) => views.push(mapped(topology, address_map)),
             Ok((address, Err(error))) => errors.push(format!("{address}: {error}")),
@@ -218,15 +238,21 @@ async fn ask_several(
 /// Asks one node, in the newest form it knows.
 async fn ask(address: &HostPort, backend: &Backend) -> Result<Topology, String> {
     let mut control = Control::connect(address, backend).await?;
-    let epoch = cluster::epoch_of(&control.ask(&["CLUSTER", "INFO"]).await?).unwrap_or(0);
+    // The age of a view is the newest claim in it, which only CLUSTER NODES tells. The cluster's current
+    // epoch, which CLUSTER INFO tells, also grows when a replica that is cut off stands for election
+    // again and again: its old view would seem the newest.
+    let nodes = control.ask(&["CLUSTER", "NODES"]).await;
+    let epoch = match nodes.as_ref().ok().and_then(|answer| cluster::from_nodes(answer, address, 0).ok()) {
+        Some(view) => view.epoch().0,
+        None => cluster::epoch_of(&control.ask(&["CLUSTER", "INFO"]).await?).unwrap_or(0),
+    };
     if let Ok(answer) = control.ask(&["CLUSTER", "SHARDS"]).await {
         return cluster::from_shards(&answer, address, epoch);
     }
     if let Ok(answer) = control.ask(&["CLUSTER", "SLOTS"]).await {
         return cluster::from_slots(&answer, address, epoch);
     }
-    let answer = control.ask(&["CLUSTER", "NODES"]).await?;
-    cluster::from_nodes(&answer, address, epoch)
+    cluster::from_nodes(&nodes?, address, epoch)
 }
 
 /// The same view with addresses as they are reached from here.

@@ -23,13 +23,16 @@ impl Router {
         let Some(entry) = connection.pop() else {
             // More replies than requests: the stream cannot be trusted any more.
             connection.close = Some("it answered more than it was asked");
-            return;
+            return connection.wake();
         };
         if bytes.first() == Some(&b'-') {
             return self.error_reply(id, entry, bytes);
         }
         if entry.traits.attempts == 0 {
             connection.counters.latency(now.saturating_sub(entry.since));
+        }
+        if !self.detours.is_empty() {
+            self.fail_overtaken(id, &entry);
         }
         self.settle(&entry.request(), bytes, Outcome::Ok);
     }
@@ -38,7 +41,10 @@ impl Router {
     #[cold]
     fn error_reply(&mut self, id: usize, entry: InFlight, bytes: &[u8]) {
         let connection = &self.connections[id];
-        let code = ErrorCode::of(bytes);
+        let code = match ErrorCode::of(bytes) {
+            code if entry.traits.script && !believable(code, bytes) => ErrorCode::Other,
+            code => code,
+        };
         let cause = match code {
             ErrorCode::Moved => Cause::Moved,
             ErrorCode::Ask => Cause::Ask,
@@ -66,6 +72,13 @@ impl Router {
             Cause::Moved | Cause::Ask => Redirect::parse(bytes, &connection.address),
             _ => None,
         };
+        // A redirect speaks of the slot that was asked for; and where a script may have put it
+        // together itself, it must at least lead to a node that is ours.
+        let redirect = redirect.filter(|redirect| {
+            let known =
+                || self.snapshot.topology.find(&self.context.reachable(redirect.to.clone())).is_some();
+            Some(redirect.slot) == entry.slot && (!entry.traits.script || known())
+        });
         if cause == Cause::Auth {
             tracing::error!(node = %connection.address, "the node refuses our credentials; correct username and password of this backend");
         }
@@ -99,6 +112,7 @@ impl Router {
         };
         client.in_flight = client.in_flight.saturating_sub(1);
         client.writes_in_flight -= u32::from(request.traits.write && client.writes_in_flight > 0);
+        client.replica_reads -= u32::from(request.traits.replica && client.replica_reads > 0);
         match request.part {
             Some(part) => {
                 if client.replies.fill_part(request.ticket, part, bytes) {
@@ -119,12 +133,14 @@ impl Router {
                 client.replies.fill(request.ticket, rest);
             }
         }
+        let (dirty, paused) = (client.dirty, client.paused);
         if request.traits.detour {
             self.detour_settled(key, request.slot);
         }
-        self.mark_client(key);
-        let Some(client) = self.client_mut(key) else { return };
-        if client.paused {
+        if !dirty {
+            self.mark_client(key);
+        }
+        if paused {
             self.resume(key);
         }
     }
@@ -162,6 +178,23 @@ impl Router {
             self.settle_failure(&entry.request(), FailureKind::ReplyTooLarge);
         }
     }
+}
+
+/// Whether an error that a script's reply begins with is the node's own. A script may return any text,
+/// and what it returns it returns after it ran: only the node's exact words mean that it did not run.
+fn believable(code: ErrorCode, reply: &[u8]) -> bool {
+    let words: &[&[u8]] = match code {
+        ErrorCode::Moved | ErrorCode::Ask => return true,
+        ErrorCode::TryAgain => &[b"-TRYAGAIN Multiple keys request during rehashing of slot"],
+        ErrorCode::ClusterDown => {
+            &[b"-CLUSTERDOWN The cluster is down", b"-CLUSTERDOWN Hash slot not served"]
+        }
+        ErrorCode::Loading => &[b"-LOADING Redis is loading", b"-LOADING Valkey is loading"],
+        ErrorCode::MasterDown => &[b"-MASTERDOWN Link with MASTER is down"],
+        ErrorCode::NoAuth => &[b"-NOAUTH Authentication required"],
+        ErrorCode::ReadOnly | ErrorCode::WrongPass | ErrorCode::Other => &[],
+    };
+    words.iter().any(|words| reply.starts_with(words))
 }
 
 impl InFlight {

@@ -8,12 +8,15 @@
 //! can overtake. That is one pause a client for a slot that moved, and no cost for anyone else.
 
 use super::router::Router;
-use crate::backend::connection::{ClientKey, Phase, Request, Traits};
+use crate::backend::connection::{ClientKey, InFlight, Phase, Request, Traits};
 use crate::backend::lanes::Lane;
+use crate::client::replies::Ticket;
 use crate::route::failure::FailureKind;
-use crate::route::retry::{Cause, Facts, Hint, Verdict, decide};
+use crate::route::retry::{Cause, Facts, Hint, Verdict, decide, exhausted};
+use pointsman_protocol::command::{self, keys};
+use pointsman_protocol::resp::{RequestDecoder, RequestLimits};
 use pointsman_protocol::{HostPort, Slot};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 /// A request on its way to a second attempt.
@@ -25,16 +28,18 @@ pub struct Parked {
     to: Option<HostPort>,
     /// Not before this moment of the worker's clock.
     not_before: u64,
+    /// What its client is told if there is no further attempt.
+    give: FailureKind,
 }
 
 impl Parked {
     /// A request whose attempt just failed.
     pub fn new(request: Request, bytes: Vec<u8>) -> Parked {
-        Parked { request, bytes, to: None, not_before: 0 }
+        Parked { request, bytes, to: None, not_before: 0, give: FailureKind::Unreachable }
     }
 }
 
-/// One client's requests that go a second time, in the order they must have.
+/// One client's requests that go a second time, in the order of their tickets.
 #[derive(Debug, Default)]
 pub struct Detour {
     parked: VecDeque<Parked>,
@@ -47,23 +52,55 @@ impl Detour {
         self.parked.is_empty() && self.busy.is_empty()
     }
 
-    /// Takes the first request that may go now, if any: not before its time, and not while an
-    /// earlier one of its slot is parked or under way.
-    fn next_due(&mut self, now: u64) -> Option<Parked> {
-        let mut held: Vec<Slot> = self.busy.clone();
-        for index in 0..self.parked.len() {
-            let parked = &self.parked[index];
-            let slot = parked.request.slot?;
-            if held.contains(&slot) {
-                continue;
-            }
-            if parked.not_before <= now {
-                return self.parked.remove(index);
-            }
-            held.push(slot);
-        }
-        None
+    /// Parks a request at its place in the client's order.
+    fn insert(&mut self, parked: Parked) {
+        let behind = |other: &Parked| is_earlier(parked.request.ticket, other.request.ticket);
+        // Attempts mostly fail in order, so the place is mostly the end.
+        let place = self.parked.iter().rposition(|other| !behind(other)).map_or(0, |place| place + 1);
+        self.parked.insert(place, parked);
     }
+
+    /// Takes the requests that may go now: not before their time, and of each slot only the first,
+    /// while none of it is under way.
+    fn take_due(&mut self, now: u64) -> Vec<Parked> {
+        let mut held: HashSet<Slot> = self.busy.iter().copied().collect();
+        let (mut due, mut kept) = (Vec::new(), VecDeque::new());
+        for parked in self.parked.drain(..) {
+            let goes = parked.request.slot.is_none_or(|slot| held.insert(slot)) && parked.not_before <= now;
+            if goes {
+                self.busy.extend(parked.request.slot);
+                due.push(parked);
+            } else {
+                kept.push_back(parked);
+            }
+        }
+        self.parked = kept;
+        due
+    }
+}
+
+/// True if `one` was opened before `other`; fewer than 2^31 are ever open at once.
+fn is_earlier(one: Ticket, other: Ticket) -> bool {
+    (one.0.wrapping_sub(other.0) as i32) < 0
+}
+
+/// True if two requests, as they go over the wire, have a key in common.
+fn share_a_key(one: &[u8], other: &[u8]) -> bool {
+    let keys_of = |bytes: &[u8]| -> Vec<Vec<u8>> {
+        let (mut decoder, mut found) = (RequestDecoder::new(), Vec::new());
+        if !matches!(decoder.next(bytes, &RequestLimits::AUTHENTICATED), Ok(Some(_))) {
+            return Vec::new();
+        }
+        let args = decoder.args(bytes);
+        match command::resolve(args) {
+            Ok(spec) if keys::find(spec, args, &mut found).is_ok() => {
+                found.iter().map(|key| args.at(key.index as usize).to_vec()).collect()
+            }
+            _ => Vec::new(),
+        }
+    };
+    let keys: HashSet<Vec<u8>> = keys_of(one).into_iter().collect();
+    keys_of(other).iter().any(|key| keys.contains(key))
 }
 
 impl Router {
@@ -82,7 +119,9 @@ impl Router {
         };
         let (verdict, hint) = decide(cause, &facts, &self.context.retry, jitter);
         match (hint, request.slot, &to) {
-            (Hint::SlotMoved, Some(slot), Some(to)) => self.context.snapshots.slot_moved(slot, to),
+            (Hint::SlotMoved, Some(slot), Some(to)) if !request.traits.script => {
+                self.context.snapshots.slot_moved(slot, to)
+            }
             (Hint::None, ..) => {}
             _ => self.context.snapshots.request_refresh(cause.label()),
         }
@@ -97,7 +136,7 @@ impl Router {
             }
             verdict => verdict,
         };
-        let again = request.traits.detour;
+        parked.give = exhausted(cause, request.traits.write);
         match verdict {
             Verdict::Give(kind) => {
                 let request = *request;
@@ -121,25 +160,20 @@ impl Router {
             }
         }
         self.counters.retry(cause);
-        self.park(parked, again);
+        self.park(parked);
     }
 
-    /// Parks a request with its client: in front if it was on the detour already (it is the first of
-    /// its slot), else behind the others.
-    fn park(&mut self, mut parked: Parked, again: bool) {
+    /// Parks a request with its client.
+    fn park(&mut self, mut parked: Parked) {
         let key = parked.request.client;
-        parked.request.traits.detour = true;
+        let again = std::mem::replace(&mut parked.request.traits.detour, true);
         let Some(client) = self.client_mut(key) else { return };
         let is_new = client.detour.is_none();
         let detour = client.detour.get_or_insert_default();
-        if again {
-            if let Some(slot) = parked.request.slot {
-                detour.busy.retain(|busy| *busy != slot);
-            }
-            detour.parked.push_front(parked);
-        } else {
-            detour.parked.push_back(parked);
+        if again && let Some(slot) = parked.request.slot {
+            detour.busy.retain(|busy| *busy != slot);
         }
+        detour.insert(parked);
         if is_new {
             self.detours.push(key);
             self.counters.detours.add(1);
@@ -168,7 +202,9 @@ impl Router {
     pub(super) fn run_detours(&mut self) {
         let mut clients = std::mem::take(&mut self.detours);
         clients.retain(|key| {
-            while let Some(parked) = self.next_due(*key) {
+            let now = self.now;
+            let detour = self.client_mut(*key).and_then(|client| client.detour.as_mut());
+            for parked in detour.map(|detour| detour.take_due(now)).unwrap_or_default() {
                 self.resend(parked);
             }
             let stays = self.client_mut(*key).is_some_and(|client| client.detour.is_some());
@@ -182,9 +218,41 @@ impl Router {
         self.detours = clients;
     }
 
-    fn next_due(&mut self, key: ClientKey) -> Option<Parked> {
-        let now = self.now;
-        self.client_mut(key)?.detour.as_mut()?.next_due(now)
+    /// A request was executed while an earlier one of its client waits for another attempt. If both
+    /// touch the same key and one of them writes, the earlier must not be executed any more: it would
+    /// come behind what it was sent before. Its client is told that it was not executed.
+    #[cold]
+    pub(super) fn fail_overtaken(&mut self, id: usize, executed: &InFlight) {
+        let Some(client) = self.clients.get_mut(executed.client.index as usize) else { return };
+        if client.generation != executed.client.generation {
+            return;
+        }
+        let (Some(detour), Some(slot)) = (&mut client.detour, executed.slot) else { return };
+        let connection = &self.connections[id];
+        let mut overtaken = Vec::new();
+        detour.parked.retain(|parked| {
+            let before = parked.request.slot == Some(slot)
+                && parked.to.is_none()
+                && (parked.request.traits.write || executed.traits.write)
+                && is_earlier(parked.request.ticket, executed.ticket);
+            let fails = before && share_a_key(&parked.bytes, connection.bytes_of(executed));
+            if fails {
+                overtaken.push((parked.request, parked.give));
+            }
+            !fails
+        });
+        for (request, give) in overtaken {
+            // It is in no attempt now, so no slot is to be freed for the next one.
+            let request = Request { traits: Traits { detour: false, ..request.traits }, ..request };
+            self.settle_failure(&request, give);
+        }
+        if let Some(client) = self.client_mut(executed.client)
+            && client.detour.as_ref().is_some_and(|detour| detour.is_over())
+        {
+            client.detour = None;
+            self.detours_due = true;
+            self.wake_flusher();
+        }
     }
 
     /// Sends a parked request: to where its redirect points, or to the primary of its slot.
@@ -194,9 +262,6 @@ impl Router {
         let key = request.client;
         let Some(client) = self.client_mut(key) else { return };
         let resp3 = client.resp3;
-        if let Some(detour) = &mut client.detour {
-            detour.busy.push(slot);
-        }
         if request.since.saturating_add(Self::micros(self.context.config.request_timeout)) <= self.now {
             return self.settle_failure(&request, FailureKind::NotSentInTime);
         }

@@ -10,16 +10,11 @@ fn parked(slot: u16, ticket: u32, not_before: u64) -> Parked {
         traits: Traits::default(),
         since: 0,
     };
-    Parked { request, bytes: Vec::new(), to: None, not_before }
+    Parked { not_before, ..Parked::new(request, Vec::new()) }
 }
 
 fn due(detour: &mut Detour, now: u64) -> Vec<u32> {
-    let mut tickets = Vec::new();
-    while let Some(parked) = detour.next_due(now) {
-        detour.busy.extend(parked.request.slot);
-        tickets.push(parked.request.ticket.0);
-    }
-    tickets
+    detour.take_due(now).iter().map(|parked| parked.request.ticket.0).collect()
 }
 
 // T03: requests of one slot go one after the other, those of others beside them.
@@ -45,4 +40,29 @@ fn t06_a_wait_is_not_overtaken() {
     assert_eq!(due(&mut detour, 499), [0u32; 0]);
     assert_eq!(due(&mut detour, 500), [10]);
     assert_eq!(due(&mut detour, 500), [0u32; 0]);
+}
+
+// T03: a request that fails late still goes before those sent after it, across the wrap of tickets too.
+#[test]
+fn t03_the_order_is_that_of_the_client() {
+    let mut detour = Detour::default();
+    for ticket in [2, u32::MAX, 1, 0] {
+        detour.insert(parked(1, ticket, 0));
+    }
+    let order: Vec<u32> = detour.parked.iter().map(|parked| parked.request.ticket.0).collect();
+    assert_eq!(order, [u32::MAX, 0, 1, 2]);
+}
+
+#[test]
+fn requests_that_share_a_key() {
+    let request = |words: &[&str]| {
+        let mut out = Vec::new();
+        pointsman_protocol::resp::encode::request(&mut out, words);
+        out
+    };
+    let get = request(&["GET", "a"]);
+    assert!(share_a_key(&get, &request(&["mget", "b", "a"])));
+    assert!(!share_a_key(&get, &request(&["SET", "b", "a"])));
+    assert!(share_a_key(&request(&["MSET", "x", "1", "y", "2"]), &request(&["GET", "y"])));
+    assert!(!share_a_key(b"", &get));
 }

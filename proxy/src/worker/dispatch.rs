@@ -12,7 +12,7 @@ use crate::backend::lanes::Lane;
 use crate::client::gather::Gather;
 use crate::client::local;
 use crate::client::replies::Ticket;
-use crate::client::state::{Class, Client};
+use crate::client::state::Class;
 use crate::route::failure::FailureKind;
 use crate::route::plan::{self, Plan, Refusal};
 use crate::route::read::pick_replica;
@@ -51,24 +51,39 @@ impl Router {
             }
             client.version = version;
         }
-        if client.in_flight as usize >= client.listener.limits.inflight_max
-            || client.replies.held() > client.listener.limits.output_pause_bytes
+        let inflight_max = client.listener.limits.inflight_max;
+        if client.in_flight as usize >= inflight_max
+            || client.replies.open_count() >= inflight_max
+            || client.replies.held() > client.output_pause_bytes()
         {
             client.paused = true;
             return Step::Wait;
         }
-        let authenticated = client.authenticated;
-        match plan::plan(args, authenticated, &mut self.keys) {
+        let (authenticated, replica_reads) = (client.authenticated, client.replica_reads);
+        let plan = plan::plan(args, authenticated, &mut self.keys);
+        // A read that went to a replica must not see what its client writes after it.
+        if replica_reads > 0 && plan.may_write() {
+            return self.wait(key);
+        }
+        match plan {
             Plan::Slot { spec, slot } => {
-                self.to_slot(key, spec.is_read(), slot, frame, args, inline);
+                self.send_to_slot(key, Traits::of(spec), slot, frame, args, inline);
                 Step::Done
             }
             Plan::Split { spec, kind } => {
-                self.to_slots(key, spec.is_read(), kind, frame, args, inline);
+                self.send_in_parts(key, Traits::of(spec), kind, frame, args, inline);
                 Step::Done
             }
             Plan::Everyone { spec } => {
-                self.to_everyone(key, spec.is_read(), spec.response_policy, args);
+                // Over several connections a node, only this keeps it in order with what comes before
+                // it, and with what comes after.
+                if self.client_mut(key).is_some_and(|client| client.in_flight > 0) {
+                    return self.wait(key);
+                }
+                self.send_to_everyone(key, Traits::of(spec), spec.response_policy, args);
+                if let Some(client) = self.client_mut(key) {
+                    client.version = u64::MAX;
+                }
                 Step::Done
             }
             Plan::Local { spec } => local::answer(self, key, spec, args),
@@ -82,10 +97,10 @@ impl Router {
 
     /// Sends a request to the copy of its slot that should have it.
     #[inline]
-    fn to_slot(
+    fn send_to_slot(
         &mut self,
         key: ClientKey,
-        read: bool,
+        traits: Traits,
         slot: Slot,
         frame: &[u8],
         args: Args<'_>,
@@ -93,14 +108,7 @@ impl Router {
     ) {
         let Some(client) = self.clients.get_mut(key.index as usize) else { return };
         let ticket = client.replies.open();
-        let request = Request {
-            client: key,
-            ticket,
-            part: None,
-            slot: Some(slot),
-            traits: Traits { write: !read, ..Traits::default() },
-            since: self.now,
-        };
+        let request = Request { client: key, ticket, part: None, slot: Some(slot), traits, since: self.now };
         self.send(request, slot, |out| {
             if inline { encode::request_args(out, args) } else { out.extend_from_slice(frame) }
         });
@@ -108,20 +116,32 @@ impl Router {
 
     /// Sends a request or a part of one by its slot. Its ticket is open.
     #[inline]
-    fn send(&mut self, request: Request, slot: Slot, write: impl Fn(&mut Vec<u8>)) {
+    fn send(&mut self, mut request: Request, slot: Slot, write: impl Fn(&mut Vec<u8>)) {
         let Some(client) = self.clients.get_mut(request.client.index as usize) else { return };
+        // While a write of the same client is on its way its reads go to the primary, so that none
+        // overtakes it.
+        let reads = &client.listener.reads;
+        let any_copy = !request.traits.write
+            && reads.policy == ReadPolicy::PreferReplica
+            && client.writes_in_flight == 0;
+        let max_lag = any_copy.then_some(reads.max_lag_bytes);
         client.in_flight += 1;
         client.writes_in_flight += u32::from(request.traits.write);
+        let resp3 = client.resp3;
         let Some(shard) = self.snapshot.topology.owner(slot) else {
             return self.park_new(request, Cause::ClusterDown, write);
         };
-        let client = &self.clients[request.client.index as usize];
-        let (resp3, per_node) = (client.resp3, self.context.config.connections_per_node);
-        let (node, readonly) = match self.replica_for(client, !request.traits.write, shard) {
-            Some(node) => (node, true),
+        let (node, readonly) = match max_lag.and_then(|max_lag| self.replica_of(shard, max_lag)) {
+            Some(node) => {
+                request.traits.replica = true;
+                if let Some(client) = self.clients.get_mut(request.client.index as usize) {
+                    client.replica_reads += 1;
+                }
+                (node, true)
+            }
             None => (self.snapshot.topology.shard(shard).primary, false),
         };
-        self.turn = self.turn.wrapping_add(1);
+        let per_node = self.context.config.connections_per_node;
         let id = self.connection_of(node, Lane::of(slot, resp3, readonly, per_node));
         self.enqueue(id, request, write);
     }
@@ -138,27 +158,27 @@ impl Router {
             return self.settle_failure(&request, FailureKind::Overloaded);
         }
         connection.enqueue(request, now, write);
-        self.mark_connection(id);
+        if !connection.dirty {
+            self.mark_connection(id);
+        }
     }
 
-    /// The replica that a read may use now; `None` for the primary. While a write of the same client
-    /// is on its way its reads go to the primary, so that none overtakes it.
-    #[inline]
-    fn replica_for(&self, client: &Client, read: bool, shard: ShardIndex) -> Option<NodeIndex> {
-        let reads = &client.listener.reads;
-        if !read || reads.policy == ReadPolicy::Primary || client.writes_in_flight > 0 {
+    /// The replica of a shard that may be read from now; `None` for the primary.
+    fn replica_of(&mut self, shard: ShardIndex, max_lag_bytes: u64) -> Option<NodeIndex> {
+        if !self.lag_is_fresh {
             return None;
         }
+        self.turn = self.turn.wrapping_add(1);
         let replicas = &self.snapshot.topology.shard(shard).replicas;
         let lags = replicas.iter().map(|node| self.snapshot.lag(*node));
-        pick_replica(lags, reads.max_lag_bytes, self.turn).map(|place| replicas[place])
+        pick_replica(lags, max_lag_bytes, self.turn).map(|place| replicas[place])
     }
 
     /// Sends a command over several slots in parts, one a slot.
-    fn to_slots(
+    fn send_in_parts(
         &mut self,
         key: ClientKey,
-        read: bool,
+        traits: Traits,
         kind: SplitKind,
         frame: &[u8],
         args: Args<'_>,
@@ -168,12 +188,12 @@ impl Router {
         if split::place(kind, args, &mut placed) {
             // All in one slot: the node does it as a whole.
             let slot = placed.first().map_or_else(plan::keyless_slot, |(slot, _)| *slot);
-            self.to_slot(key, read, slot, frame, args, inline);
+            self.send_to_slot(key, traits, slot, frame, args, inline);
         } else if let Some(client) = self.clients.get_mut(key.index as usize) {
             let ticket = client.replies.open_gather(Gather::split(kind, &placed));
             for (part, keys) in split::parts(&placed).enumerate() {
                 let slot = keys[0].0;
-                let request = self.part(key, ticket, part as u32, Some(slot), !read);
+                let request = self.part(key, ticket, part as u32, Some(slot), traits);
                 self.send(request, slot, |out| split::encode_part(out, kind, args, keys));
             }
         }
@@ -182,7 +202,7 @@ impl Router {
     }
 
     /// Sends a command to the primary of every shard that owns slots.
-    fn to_everyone(&mut self, key: ClientKey, read: bool, policy: ResponsePolicy, args: Args<'_>) {
+    fn send_to_everyone(&mut self, key: ClientKey, traits: Traits, policy: ResponsePolicy, args: Args<'_>) {
         let shards = self.snapshot.topology.serving();
         if shards.is_empty() {
             return self.fail_at_once(key, FailureKind::SlotUnserved);
@@ -191,24 +211,32 @@ impl Router {
         let resp3 = client.resp3;
         let ticket = client.replies.open_gather(Gather::everyone(policy, shards.len() as u32));
         client.in_flight += shards.len() as u32;
-        client.writes_in_flight += if read { 0 } else { shards.len() as u32 };
+        client.writes_in_flight += if traits.write { shards.len() as u32 } else { 0 };
         for (part, shard) in shards.into_iter().enumerate() {
-            let request = self.part(key, ticket, part as u32, None, !read);
+            let request = self.part(key, ticket, part as u32, None, traits);
             let node = self.snapshot.topology.shard(shard).primary;
             let id = self.connection_of(node, Lane { resp3, readonly: false, index: 0 });
             self.enqueue(id, request, |out| encode::request_args(out, args));
         }
     }
 
-    fn part(&self, client: ClientKey, ticket: Ticket, part: u32, slot: Option<Slot>, write: bool) -> Request {
-        Request {
-            client,
-            ticket,
-            part: Some(part),
-            slot,
-            traits: Traits { write, ..Traits::default() },
-            since: self.now,
+    fn part(
+        &self,
+        client: ClientKey,
+        ticket: Ticket,
+        part: u32,
+        slot: Option<Slot>,
+        traits: Traits,
+    ) -> Request {
+        Request { client, ticket, part: Some(part), slot, traits, since: self.now }
+    }
+
+    /// Stops a client until something of it has been answered.
+    fn wait(&mut self, key: ClientKey) -> Step {
+        if let Some(client) = self.client_mut(key) {
+            client.paused = true;
         }
+        Step::Wait
     }
 
     /// Puts a request that could not even be queued on its client's detour.

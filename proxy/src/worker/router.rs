@@ -134,6 +134,8 @@ pub struct Router {
     pub(super) random: u64,
     /// Set while the process shuts down.
     pub(super) draining: bool,
+    /// Lags were sampled lately; looked at with each tick.
+    pub(super) lag_is_fresh: bool,
     pub(super) ticker: Rc<Notify>,
     pub(super) swept: u64,
 }
@@ -173,6 +175,7 @@ impl Router {
                 started: Instant::now(),
                 random: seed | 1,
                 draining: false,
+                lag_is_fresh: false,
                 ticker: Rc::new(Notify::new()),
                 swept: 0,
                 snapshot,
@@ -322,6 +325,7 @@ impl Router {
             waker: None,
             in_flight: 0,
             writes_in_flight: 0,
+            replica_reads: 0,
             version: self.snapshot.version,
             identity: None,
             detour: None,
@@ -367,6 +371,14 @@ impl Router {
     /// The clients, for CLIENT LIST.
     pub fn clients(&self) -> impl Iterator<Item = &Client> {
         self.clients.iter().map(|(_, client)| client)
+    }
+
+    /// Notes that a client sent something.
+    pub fn mark_active(&mut self, key: ClientKey) {
+        let now = self.now;
+        if let Some(client) = self.client_mut(key) {
+            client.active = now;
+        }
     }
 
     /// Takes the shared read buffer; give it back before the turn ends.
@@ -527,7 +539,7 @@ impl Router {
         }
         // One reply may be as large as `reply_bytes_max` allows; it is what piles up behind it that
         // tells a client which does not read.
-        let piled_up = client.replies.held().saturating_sub(client.replies.largest());
+        let piled_up = client.replies.piled_up().saturating_sub(client.replies.largest());
         if piled_up > client.listener.limits.output_bytes_max {
             tracing::warn!(client = %client.address, bytes = client.replies.held(), "a client does not read its replies; closing it (client_limits.output_bytes_max)");
             self.counters.clients_overflowed.add(1);
@@ -558,8 +570,9 @@ impl Router {
         }
         let limits = &client.listener.limits;
         let barred = (client.version != version || client.detour.is_some()) && client.in_flight > 0;
-        let crowded = client.in_flight as usize > limits.inflight_max / 2;
-        let unread = client.replies.held() > limits.output_pause_bytes / 2;
+        let crowded = client.in_flight as usize > limits.inflight_max / 2
+            || client.replies.open_count() > limits.inflight_max / 2;
+        let unread = client.replies.held() > client.output_pause_bytes() / 2;
         if !barred && !crowded && !unread {
             client.paused = false;
             client.wake();

@@ -54,6 +54,8 @@ impl Router {
     fn tick(&mut self) {
         self.read_clock();
         self.adopt();
+        let lag = &self.context.config.lag;
+        self.lag_is_fresh = self.context.snapshots.lags_are_fresh(lag.stale_after.max(lag.interval * 2));
         self.expire_requests();
         if !self.detours.is_empty() {
             self.detours_due = true;
@@ -76,9 +78,7 @@ impl Router {
         let mut waiting = 0;
         for (_, connection) in self.connections.iter_mut() {
             waiting += connection.waiting() as u64;
-            while let Some(before) = asked_before
-                && let Some((entry, sent)) = connection.expire(before)
-            {
+            for (entry, sent) in asked_before.map(|before| connection.expire(before)).unwrap_or_default() {
                 connection.counters.unhealthy.add(1);
                 late.push((entry.request(), sent));
             }
@@ -104,11 +104,10 @@ impl Router {
     }
 
     fn drain_clients(&mut self) {
-        for (_, client) in self.clients.iter_mut() {
-            if !client.closing && client.in_flight == 0 && !client.paused && client.replies.is_idle() {
-                client.closing = true;
-                client.wake();
-            }
+        // Nothing more is read from them; they go as soon as what is on its way has been answered.
+        for (_, client) in self.clients.iter_mut().filter(|(_, client)| !client.closing) {
+            client.closing = true;
+            client.wake();
         }
     }
 

@@ -64,10 +64,10 @@ impl<'a> Call<'a> {
     #[inline]
     pub fn read(&mut self, place: Place, key: &[u8]) -> Option<Handle> {
         let found = self.look(place, key);
-        if let Some(handle) = found {
-            if !self.client.no_touch.get() {
-                self.node.keyspace.touch(handle);
-            }
+        if let Some(handle) = found
+            && !self.client.no_touch.get()
+        {
+            self.node.keyspace.touch(handle);
         }
         found
     }

@@ -101,10 +101,11 @@ fn run(
         Ok(first) => first,
         Err(refusal) => return refusal.reply(node, out),
     };
-    if node.is_replica() && client.kind.get() != Kind::Primary {
-        if let Err(refusal) = may_run_on_replica(node, spec) {
-            return refusal.reply(node, out);
-        }
+    if node.is_replica()
+        && client.kind.get() != Kind::Primary
+        && let Err(refusal) = may_run_on_replica(node, spec)
+    {
+        return refusal.reply(node, out);
     }
     let mark = out.len();
     let mut call = Call { node, client, args, frame, places, out, spec, first };

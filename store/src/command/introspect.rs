@@ -174,10 +174,10 @@ fn key_flags(access: KeyAccess) -> Vec<&'static str> {
 fn reply_set_head(call: &mut Call<'_>, count: usize) {
     let start = call.out.len();
     call.reply_array(count);
-    if call.client.resp3.get() {
-        if let Some(head) = call.out.get_mut(start) {
-            *head = b'~';
-        }
+    if call.client.resp3.get()
+        && let Some(head) = call.out.get_mut(start)
+    {
+        *head = b'~';
     }
 }
 

@@ -17,6 +17,7 @@ mod glob;
 mod info;
 mod introspect;
 mod keys;
+mod lcs;
 mod object;
 mod scan;
 mod server;
@@ -62,6 +63,7 @@ const FAMILIES: &[Family] = &[
     string::COMMANDS,
     counter::COMMANDS,
     keys::COMMANDS,
+    lcs::COMMANDS,
     expire::COMMANDS,
     scan::COMMANDS,
     object::COMMANDS,

@@ -36,10 +36,10 @@ impl Dropper {
     /// Frees one value.
     #[inline]
     pub fn free_outside(&mut self, outside: Option<Outside>) {
-        if let Some(outside) = outside {
-            if outside.bytes_held() >= LARGE_BYTES {
-                self.free(Garbage::One(outside));
-            }
+        if let Some(outside) = outside
+            && outside.bytes_held() >= LARGE_BYTES
+        {
+            self.free(Garbage::One(outside));
         }
     }
 

@@ -346,10 +346,10 @@ impl Entries {
     /// Sets the expiry of an entry that has one already.
     pub fn set_expire_at(&mut self, handle: Handle, at: u64) {
         let bytes = self.slab.bytes_mut(handle);
-        if Header::read(bytes).expires() {
-            if let Some(place) = bytes.get_mut(HEADER_BYTES..HEADER_BYTES + EXPIRY_BYTES) {
-                place.copy_from_slice(&at.to_le_bytes());
-            }
+        if Header::read(bytes).expires()
+            && let Some(place) = bytes.get_mut(HEADER_BYTES..HEADER_BYTES + EXPIRY_BYTES)
+        {
+            place.copy_from_slice(&at.to_le_bytes());
         }
     }
 

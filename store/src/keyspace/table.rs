@@ -164,6 +164,12 @@ impl Table {
             + usize::from(SLOTS) * (size_of::<u32>() * 2)
     }
 
+    /// Bytes of what belongs to single slots.
+    #[cfg(test)]
+    pub(super) fn bytes_of_parts(&self) -> usize {
+        self.bytes
+    }
+
     /// The entry at `place` that `is` recognises.
     #[inline]
     pub fn find(&self, place: Place, mut is: impl FnMut(Handle) -> bool) -> Option<Handle> {
@@ -408,14 +414,11 @@ impl Table {
     /// Sets the root of a slot, letting go of a directory that was there.
     fn drop_directory(&mut self, slot: u16, root: u32) {
         let before = std::mem::replace(&mut self.roots[usize::from(slot)], root);
-        if before != EMPTY && before & DIRECTORY != 0 {
-            if let Some(directory) = self.directories.remove(before & !DIRECTORY) {
-                self.bytes -= directory.segments.len() * size_of::<u32>();
-            }
+        if before != EMPTY
+            && before & DIRECTORY != 0
+            && let Some(directory) = self.directories.remove(before & !DIRECTORY)
+        {
+            self.bytes -= directory.segments.len() * size_of::<u32>();
         }
     }
 }
-
-#[cfg(test)]
-#[path = "table_tests.rs"]
-mod tests;

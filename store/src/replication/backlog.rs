@@ -123,7 +123,9 @@ mod tests {
         assert_eq!(backlog.read(0), b"");
         assert_eq!(read_all(&backlog, 200_000), &stream[200_000..]);
         backlog.trim(u64::MAX);
-        assert_eq!(backlog.start(), stream.len() as u64 / 65_536 * 65_536);
+        assert_eq!((backlog.start(), backlog.end()), (stream.len() as u64, stream.len() as u64));
+        backlog.append(b"more");
+        assert_eq!(read_all(&backlog, stream.len() as u64), b"more");
     }
 
     #[test]

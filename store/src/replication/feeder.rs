@@ -41,7 +41,7 @@ impl Drop for Following<'_> {
 }
 
 /// Feeds the replica behind `stream` until the link ends.
-pub async fn feed(node: &Node, stream: TcpStream, client: &Client, request: &SyncRequest) {
+pub async fn feed(node: &Node, stream: &TcpStream, client: &Client, request: &SyncRequest) {
     let wake = Rc::new(Notify::new());
     let answer = admit(node, client, request, &wake);
     let _following = Following { node, id: client.id };
@@ -97,7 +97,7 @@ fn admit(node: &Node, client: &Client, request: &SyncRequest, wake: &Rc<Notify>)
 struct Feeder<'a> {
     node: &'a Node,
     id: u64,
-    stream: TcpStream,
+    stream: &'a TcpStream,
     /// The message being sent, and how much of it has been.
     message: Vec<u8>,
     sent: usize,

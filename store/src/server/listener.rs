@@ -1,7 +1,7 @@
 //! The node's main task: accepts connections, keeps house, and ends everything in order.
 
 use super::client::Client;
-use super::{Node, session, wall_ms};
+use super::{Node, round, session, wall_ms};
 use crate::NodeSpec;
 use crate::command::too_many_clients;
 use crate::executor::Executor;
@@ -35,6 +35,7 @@ pub async fn run(
     let drain = Duration::from_millis(spec.limits.drain_ms);
     let node = Rc::new(Node::new(Executor::new(spec, seed, wall_ms()), keys));
     let mut tasks = JoinSet::new();
+    tasks.spawn_local(round::run_rounds(Rc::clone(&node)));
     tasks.spawn_local(keep_house(Rc::clone(&node)));
     if follows {
         tasks.spawn_local(follower::follow(Rc::clone(&node)));

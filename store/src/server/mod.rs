@@ -1,23 +1,23 @@
 //! Connections: accepting them, reading requests, writing replies.
+//!
+//! A [`session`] reads what has come on its connection and hands it to the [`round`]; once all sessions
+//! that had something to read have done so, the round runs as one [`batch`] and sends the replies.
 
 pub mod batch;
 pub mod client;
 pub mod listener;
+pub mod round;
 pub mod session;
 
 use crate::NodeLimits;
 use crate::executor::Executor;
-use pointsman_protocol::resp::RequestDecoder;
+use round::Round;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
-
-/// Bytes that one read takes at most.
-const READ_BYTES: usize = 64 * 1024;
-/// The reply buffer keeps at most this much between batches.
-const REPLY_BYTES_KEPT: usize = 256 * 1024;
 
 /// What the tasks of one node share, on its one thread. Nobody holds a borrow over an await.
 pub struct Node {
@@ -25,8 +25,10 @@ pub struct Node {
     pub limits: NodeLimits,
     /// The data and all that belongs to it.
     pub executor: RefCell<Executor>,
-    /// Buffers that any session may use for the length of a batch.
-    pub scratch: RefCell<Scratch>,
+    /// What waits to be executed.
+    pub round: RefCell<Round>,
+    /// Wakes the task that runs the round.
+    pub round_waker: RefCell<Option<Waker>>,
     /// Sessions whose replies have not been taken yet.
     pub unsent: Cell<usize>,
     /// Wakes who waits for that to become zero.
@@ -37,26 +39,14 @@ pub struct Node {
     keys: Arc<AtomicU64>,
 }
 
-/// See [`Node::scratch`].
-pub struct Scratch {
-    read: Box<[u8]>,
-    replies: Vec<u8>,
-    decoder: RequestDecoder,
-    batch: batch::Batch,
-}
-
 impl Node {
     /// Around an executor.
     pub fn new(executor: Executor, keys: Arc<AtomicU64>) -> Node {
         Node {
             limits: executor.spec.limits.clone(),
             executor: RefCell::new(executor),
-            scratch: RefCell::new(Scratch {
-                read: vec![0; READ_BYTES].into_boxed_slice(),
-                replies: Vec::new(),
-                decoder: RequestDecoder::new(),
-                batch: batch::Batch::default(),
-            }),
+            round: RefCell::default(),
+            round_waker: RefCell::default(),
             unsent: Cell::new(0),
             sent: Notify::new(),
             stopping: Cell::new(false),

@@ -1,270 +1,258 @@
-//! One client's connection: read what has come, execute it, write the replies, once each.
+//! One client's connection: reads what has come and hands it to the round; sends what the round could
+//! not.
 //!
 //! A connection that waits holds no buffer: requests are read into one that all sessions of the node
 //! share, and only what is left over, a request that has come in part, is kept. The same holds for
 //! replies. A client that does not take its replies is not read from once enough of them wait.
 
-use super::batch::{Budget, End};
+use super::Node;
+use super::batch::{Budget, Input};
 use super::client::{Client, Kind};
-use super::{Node, READ_BYTES, REPLY_BYTES_KEPT, Scratch, wall_ms};
+use super::round::READ_BYTES;
 use crate::replication::feeder;
 use pointsman_protocol::resp::RequestDecoder;
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use std::task::{Context, Poll, Waker, ready};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
-/// What one wake-up has led to.
-enum Turn {
-    /// There is more to do, after the others.
-    Again,
-    /// The connection is at its end.
-    Over,
-    /// The connection becomes a replica's.
-    Feed,
+/// A connection, as its own task and the round share it.
+#[derive(Debug)]
+pub struct Session {
+    /// Who is connected.
+    pub client: Rc<Client>,
+    write: OwnedWriteHalf,
+    state: RefCell<State>,
 }
 
-struct Session {
-    client: Rc<Client>,
-    /// What has been read and not executed: a request in part, or requests that wait for a turn.
+#[derive(Debug, Default)]
+struct State {
+    /// What has been read and not executed: a request in part, or requests that wait for their turn.
     input: Vec<u8>,
     /// What was found in that part so far.
     decoder: Option<Box<RequestDecoder>>,
     /// True if `input` may begin with a whole request.
     more: bool,
+    /// True while the round has what was read: nothing further is read until it gives it back.
+    in_round: bool,
+    /// True if the session wants to know when that is.
+    wake: bool,
+    /// True if the connection cannot be used any further.
+    failed: bool,
     /// Replies, of which the first `sent` bytes have been sent.
     replies: Vec<u8>,
     sent: usize,
+    waker: Option<Waker>,
+}
+
+impl State {
+    /// Bytes of replies that have not been sent.
+    fn unsent(&self) -> usize {
+        self.replies.len() - self.sent
+    }
+}
+
+/// How a connection's time as a client's ends.
+enum Outcome {
+    /// It is over.
+    Over,
+    /// It becomes a replica's.
+    Feed,
 }
 
 /// Serves a connection until it ends.
-pub async fn serve(node: Rc<Node>, mut stream: TcpStream, client: Rc<Client>) {
-    let mut session = Session {
-        client: Rc::clone(&client),
-        input: Vec::new(),
-        decoder: None,
-        more: false,
-        replies: Vec::new(),
-        sent: 0,
-    };
-    loop {
-        match poll_fn(|context| session.poll_turn(context, &node, &mut stream)).await {
-            Turn::Again => tokio::task::yield_now().await,
-            Turn::Over => break,
-            Turn::Feed => {
-                let request = client.sync.take();
-                session.forget_replies(&node);
-                drop(session);
-                if let Some(request) = request {
-                    feeder::feed(&node, stream, &client, &request).await;
-                }
-                return;
-            }
-        }
-    }
+pub async fn serve(node: Rc<Node>, stream: TcpStream, client: Rc<Client>) {
+    let (mut read, write) = stream.into_split();
+    let session = Rc::new(Session { client: Rc::clone(&client), write, state: RefCell::default() });
+    let outcome = poll_fn(|context| session.poll(context, &node, &mut read)).await;
     session.forget_replies(&node);
+    if let (Outcome::Feed, Some(request)) = (outcome, client.sync.take()) {
+        feeder::feed(&node, read.as_ref(), &client, &request).await;
+    }
 }
 
 impl Session {
-    fn poll_turn(&mut self, context: &mut Context<'_>, node: &Node, stream: &mut TcpStream) -> Poll<Turn> {
-        loop {
-            if !self.replies.is_empty() {
-                if let Poll::Ready(Err(_)) = self.poll_send(context, node, stream) {
-                    return Poll::Ready(Turn::Over);
-                }
-            }
-            let feeds = self.client.kind.get() == Kind::Replica;
-            if self.client.closing.get() || feeds || node.stopping.get() {
-                return match (self.waiting(), feeds) {
-                    (0, true) => Poll::Ready(Turn::Feed),
-                    (0, false) => Poll::Ready(Turn::Over),
-                    _ => Poll::Pending,
-                };
-            }
-            if self.waiting() >= node.limits.output_bytes_pause {
-                return Poll::Pending;
-            }
-            let done = if self.more {
-                self.execute(node, stream, None)
-            } else if self.input.is_empty() {
-                ready!(self.poll_read(context, node, stream))
-            } else {
-                ready!(self.poll_read_on(context, node, stream))
+    fn poll(
+        self: &Rc<Self>,
+        context: &mut Context<'_>,
+        node: &Node,
+        read: &mut OwnedReadHalf,
+    ) -> Poll<Outcome> {
+        if !self.state.borrow().replies.is_empty()
+            && let Poll::Ready(Err(_)) = self.poll_send(context, node)
+        {
+            return Poll::Ready(Outcome::Over);
+        }
+        let state = &mut *self.state.borrow_mut();
+        if state.failed {
+            return Poll::Ready(Outcome::Over);
+        }
+        if state.in_round {
+            state.wake = true;
+            return Poll::Pending;
+        }
+        let feeds = self.client.kind.get() == Kind::Replica;
+        if self.client.closing.get() || feeds || node.stopping.get() {
+            return match (state.unsent(), feeds) {
+                (0, true) => Poll::Ready(Outcome::Feed),
+                (0, false) => Poll::Ready(Outcome::Over),
+                _ => Poll::Pending,
             };
-            if done.is_err() {
-                return Poll::Ready(Turn::Over);
-            }
-            if self.more {
-                return Poll::Ready(Turn::Again);
-            }
         }
-    }
-
-    /// Reads once into the shared buffer and executes what has come.
-    #[inline]
-    fn poll_read(
-        &mut self,
-        context: &mut Context<'_>,
-        node: &Node,
-        stream: &mut TcpStream,
-    ) -> Poll<io::Result<()>> {
-        let length = {
-            let scratch = &mut *node.scratch.borrow_mut();
-            let mut buffer = ReadBuf::new(&mut scratch.read);
-            ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer))?;
-            buffer.filled().len()
+        if state.unsent() >= node.limits.output_bytes_pause {
+            return Poll::Pending;
+        }
+        if state.waker.as_ref().is_none_or(|waker| !waker.will_wake(context.waker())) {
+            state.waker = Some(context.waker().clone());
+        }
+        let input = if state.more {
+            Input::Own(std::mem::take(&mut state.input))
+        } else {
+            let read = if state.input.is_empty() {
+                node.round.borrow_mut().poll_read(context, node, Pin::new(&mut *read))
+            } else {
+                poll_read_on(context, state, read)
+            };
+            match ready!(read) {
+                Ok(input) => input,
+                Err(_) => return Poll::Ready(Outcome::Over),
+            }
         };
-        if length == 0 {
-            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
-        }
-        Poll::Ready(self.execute(node, stream, Some(length)))
-    }
-
-    /// Reads behind the part of a request that is there already, and executes what has become whole.
-    fn poll_read_on(
-        &mut self,
-        context: &mut Context<'_>,
-        node: &Node,
-        stream: &mut TcpStream,
-    ) -> Poll<io::Result<()>> {
-        let have = self.input.len();
-        // How much is missing is a claim: memory follows what has really come, at most doubling.
-        let missing = self.decoder.as_ref().map_or(0, |decoder| decoder.missing(have));
-        let room = missing.clamp(READ_BYTES, READ_BYTES.max(have));
-        if self.input.capacity() - have < room.min(READ_BYTES) {
-            self.input.reserve_exact(room);
-        }
-        let length = ready!(pin!(stream.read_buf(&mut self.input)).poll(context))?;
-        if length == 0 {
-            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
-        }
-        Poll::Ready(self.execute(node, stream, None))
-    }
-
-    /// Executes what has been read: the first `length` bytes of the shared buffer, or what this session
-    /// has kept. Keeps what is left over; sends the replies.
-    #[inline]
-    fn execute(&mut self, node: &Node, stream: &TcpStream, length: Option<usize>) -> io::Result<()> {
-        let Scratch { read, replies, decoder, batch } = &mut *node.scratch.borrow_mut();
-        let executor = &mut *node.executor.borrow_mut();
-        executor.set_time(wall_ms());
-        let offset = executor.log.offset();
+        state.in_round = true;
+        state.more = false;
         let budget = Budget {
-            commands: node.limits.commands_per_turn,
-            reply_bytes: node.limits.output_bytes_pause.saturating_sub(self.waiting()).max(1),
+            commands: node.limits.commands_per_turn.max(1),
+            reply_bytes: node.limits.output_bytes_pause.saturating_sub(state.unsent()).max(1),
         };
-        let input = match length {
-            Some(length) => &read[..length],
-            None => &self.input[..],
-        };
-        let own = self.decoder.as_deref_mut();
-        let (consumed, end) =
-            batch.run(executor, &self.client, own.unwrap_or(decoder), input, replies, budget);
-        let left = input.len() - consumed;
-        self.more = end == End::More && left > 0;
-        if left == 0 || end != End::Read {
-            self.decoder = None;
-        } else if self.decoder.is_none() {
-            self.decoder = Some(Box::new(std::mem::take(decoder)));
+        node.round.borrow_mut().add(node, self, input, state.decoder.take(), budget);
+        // The next wake-up is for what comes next, unless that is there already.
+        if read.as_ref().poll_read_ready(context).is_ready() {
+            state.wake = true;
         }
-        if end == End::Last {
-            decoder.reset();
+        Poll::Pending
+    }
+
+    /// Takes back what the round has not executed: `input` without what was consumed.
+    pub fn take_back(&self, input: Vec<u8>, decoder: Option<Box<RequestDecoder>>, more: bool) {
+        let state = &mut *self.state.borrow_mut();
+        state.in_round = false;
+        state.more = more;
+        state.input = input;
+        state.decoder = decoder;
+        state.wake |= more;
+    }
+
+    /// Sends replies, or keeps what the connection does not take. `close_above` is the most bytes it may
+    /// keep.
+    pub fn send(&self, node: &Node, replies: &[u8], close_above: usize) {
+        let state = &mut *self.state.borrow_mut();
+        if !replies.is_empty() {
+            let sent = match state.replies.is_empty() {
+                true => match self.write.try_write(replies) {
+                    Ok(sent) => sent,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                    Err(_) => {
+                        state.failed = true;
+                        state.wake = true;
+                        replies.len()
+                    }
+                },
+                false => 0,
+            };
+            if sent < replies.len() {
+                if state.replies.is_empty() {
+                    node.unsent.set(node.unsent.get() + 1);
+                }
+                state.replies.extend_from_slice(&replies[sent..]);
+                state.wake = true;
+            }
         }
-        match length {
-            Some(length) if left > 0 => self.input = read[consumed..length].to_vec(),
-            Some(_) => {}
-            None if left == 0 || end == End::Last => self.input = Vec::new(),
-            None => drop(self.input.drain(..consumed)),
-        }
-        executor.stats.input_bytes += consumed as u64;
-        executor.stats.output_bytes += replies.len() as u64;
-        if executor.log.offset() != offset {
-            executor.log.wake_followers();
-        }
-        node.publish(executor);
-        let sent = self.send(node, stream, replies);
-        if sent.is_ok() && self.waiting() > node.limits.output_bytes_max {
-            executor.stats.output_overruns += 1;
+        if state.unsent() > close_above {
+            state.failed = true;
+            node.executor.borrow_mut().stats.output_overruns += 1;
             tracing::warn!(
                 client = %self.client.address,
-                waiting_bytes = self.waiting(),
-                output_bytes_max = node.limits.output_bytes_max,
+                waiting_bytes = state.unsent(),
+                output_bytes_max = close_above,
                 "a client is disconnected: more replies wait for it than it may hold up"
             );
-            return Err(io::ErrorKind::OutOfMemory.into());
         }
-        sent
+        let ends = self.client.closing.get() || self.client.kind.get() == Kind::Replica;
+        if (std::mem::take(&mut state.wake) || ends)
+            && let Some(waker) = &state.waker
+        {
+            waker.wake_by_ref();
+        }
     }
 
-    /// Sends a batch's replies, or puts them behind those that wait. Leaves `replies` empty.
-    #[inline]
-    fn send(&mut self, node: &Node, stream: &TcpStream, replies: &mut Vec<u8>) -> io::Result<()> {
-        if replies.is_empty() {
-            return Ok(());
-        }
-        let sent = match self.replies.is_empty() {
-            true => match stream.try_write(replies) {
-                Ok(sent) => sent,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-                Err(error) => {
-                    replies.clear();
-                    return Err(error);
-                }
-            },
-            false => 0,
-        };
-        if sent < replies.len() {
-            if self.replies.is_empty() {
-                self.replies = std::mem::take(replies);
-                self.sent = sent;
-                node.unsent.set(node.unsent.get() + 1);
-            } else {
-                self.replies.append(replies);
+    /// Sends replies that are kept.
+    fn poll_send(&self, context: &mut Context<'_>, node: &Node) -> Poll<io::Result<()>> {
+        loop {
+            let state = &mut *self.state.borrow_mut();
+            if state.unsent() == 0 {
+                break;
             }
-        }
-        replies.clear();
-        if replies.capacity() > REPLY_BYTES_KEPT {
-            replies.shrink_to(REPLY_BYTES_KEPT);
-        }
-        Ok(())
-    }
-
-    /// Sends replies that wait.
-    fn poll_send(
-        &mut self,
-        context: &mut Context<'_>,
-        node: &Node,
-        stream: &mut TcpStream,
-    ) -> Poll<io::Result<()>> {
-        while self.waiting() > 0 {
-            let part = &self.replies[self.sent..];
-            let sent = ready!(Pin::new(&mut *stream).poll_write(context, part))?;
-            if sent == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            ready!(self.write.as_ref().poll_write_ready(context))?;
+            match self.write.try_write(&state.replies[state.sent..]) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(sent) => state.sent += sent,
+                // Then it is not ready any more, and the next round of this loop waits.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
             }
-            self.sent += sent;
         }
         self.forget_replies(node);
         Poll::Ready(Ok(()))
     }
 
-    /// Bytes of replies that have not been sent.
-    #[inline]
-    fn waiting(&self) -> usize {
-        self.replies.len() - self.sent
-    }
-
-    fn forget_replies(&mut self, node: &Node) {
-        if !self.replies.is_empty() {
-            self.replies = Vec::new();
-            self.sent = 0;
+    fn forget_replies(&self, node: &Node) {
+        let state = &mut *self.state.borrow_mut();
+        if !state.replies.is_empty() {
+            state.replies = Vec::new();
+            state.sent = 0;
             node.unsent.set(node.unsent.get() - 1);
             if node.unsent.get() == 0 {
                 node.sent.notify_one();
             }
         }
+    }
+}
+
+/// Reads behind the part of a request that is there already.
+fn poll_read_on(
+    context: &mut Context<'_>,
+    state: &mut State,
+    read: &mut OwnedReadHalf,
+) -> Poll<io::Result<Input>> {
+    let have = state.input.len();
+    // How much is missing is a claim: memory follows what has really come, at most doubling.
+    let missing = state.decoder.as_ref().map_or(0, |decoder| decoder.missing(have));
+    let room = missing.clamp(READ_BYTES, READ_BYTES.max(have));
+    if state.input.capacity() - have < READ_BYTES {
+        state.input.reserve_exact(room);
+    }
+    let length = ready!(pin!(read.read_buf(&mut state.input)).poll(context))?;
+    if length == 0 {
+        return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+    }
+    Poll::Ready(Ok(Input::Own(std::mem::take(&mut state.input))))
+}
+
+/// Reads once into `buffer`, which is not filled yet. Gives how many bytes came.
+pub fn poll_read_into(
+    context: &mut Context<'_>,
+    read: Pin<&mut OwnedReadHalf>,
+    buffer: &mut [u8],
+) -> Poll<io::Result<usize>> {
+    let mut buffer = ReadBuf::new(buffer);
+    ready!(read.poll_read(context, &mut buffer))?;
+    match buffer.filled().len() {
+        0 => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+        length => Poll::Ready(Ok(length)),
     }
 }

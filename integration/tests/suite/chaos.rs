@@ -1,0 +1,276 @@
+//! Random pipelines through random faults of a fake cluster: slots jump, nodes refuse, answers come
+//! late or in pieces, connections break before and after execution.
+//!
+//! Errors are allowed here, lies are not. Each client appends unique words to keys of its own:
+//! - a word whose reply was a number was executed exactly once, and the number is where it ends;
+//! - a word whose reply was an error was executed at most once;
+//! - the words of one key stand in the order of the requests;
+//! - a GET shows what the key holds at its place in the order.
+//!
+//! One thing no proxy can help: a node that refuses a command and then serves the next one, which had
+//! been sent before the refusal came back. So a node may *stop* serving a key at any moment, but it
+//! starts again only while no pipeline is under way ([`Quiet`]).
+
+use pointsman_integration::client::words;
+use pointsman_integration::fake::{Act, Rule, key_on};
+use pointsman_integration::{Fake, Pointsman, Random, Reply, Setup};
+use pointsman_protocol::Slot;
+use std::collections::HashSet;
+use std::sync::RwLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const CLIENTS: usize = 4;
+const KEYS: usize = 6;
+const SPAN: Duration = Duration::from_secs(4);
+const SHARDS: usize = 3;
+
+/// One appended word and the answer to it.
+struct Appended {
+    word: String,
+    reply: Reply,
+}
+
+/// Clients hold it for reading while a pipeline is under way; who holds it for writing has silence.
+type Quiet = RwLock<()>;
+
+#[test]
+fn t12_random_faults_lose_nothing_that_was_promised_and_double_nothing() {
+    run("primary", Random::for_test(12));
+}
+
+/// Fake replicas never lag, so that a read from one must show all that was promised before it. It may
+/// show more: nothing holds the writes behind it back while it is on its way to another node. And no
+/// slot moves key by key here: a replica does not know that a key has left, and answers nil.
+#[test]
+fn t75_nor_do_they_when_reads_go_to_replicas() {
+    run("prefer_replica", Random::for_test(75));
+}
+
+fn run(reads: &'static str, mut random: Random) {
+    let fake = Fake::start(SHARDS, 1);
+    let pointsman = Setup::cluster(fake.addresses())
+        .with(|setup| {
+            setup.reads = reads;
+            setup.connections_per_node = 2;
+            setup.workers = 2;
+            setup.request_timeout_ms = 400;
+            setup.refresh_interval_ms = 200;
+        })
+        .allow(&["lost", "closed", "connect", "refused", "reset", "refresh", "topology", "time", "node"])
+        .start();
+    let running = AtomicUsize::new(CLIENTS);
+    let quiet = Quiet::default();
+    thread::scope(|scope| {
+        for number in 0..CLIENTS {
+            let (fake, pointsman, running, quiet) = (&fake, &pointsman, &running, &quiet);
+            let random = random.fork();
+            scope.spawn(move || {
+                let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                    run_client(fake, pointsman, quiet, number, random, reads);
+                }));
+                running.fetch_sub(1, Ordering::Relaxed);
+                outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            });
+        }
+        while running.load(Ordering::Relaxed) > 0 {
+            let silence = quiet.write();
+            fake.change(|world| world.rules.clear());
+            drop(silence);
+            let mut disturber = Disturber { key_by_key: reads == "primary", ..Disturber::default() };
+            for _ in 0..1 + random.below(6) {
+                disturber.disturb(&fake, &mut random);
+                thread::sleep(Duration::from_millis(random.below(15) as u64));
+            }
+        }
+    });
+}
+
+fn key(client: usize, number: usize) -> String {
+    key_on(number % SHARDS, SHARDS, &format!("chaos{client}"), number)
+}
+
+fn run_client(
+    fake: &Fake,
+    pointsman: &Pointsman,
+    quiet: &Quiet,
+    number: usize,
+    mut random: Random,
+    reads: &str,
+) {
+    let began = Instant::now();
+    let keys: Vec<String> = (0..KEYS).map(|n| key(number, n)).collect();
+    let mut appended: Vec<Vec<Appended>> = keys.iter().map(|_| Vec::new()).collect();
+    let mut client = pointsman.client();
+    let mut serial = 0;
+    let (mut sent, mut failed) = (0, 0);
+    while began.elapsed() < SPAN {
+        let mut requests = Vec::new();
+        let mut meant = Vec::new();
+        for _ in 0..1 + random.below(20) {
+            let place = random.below(KEYS);
+            if random.once_in(4) {
+                requests.push(words(&["GET", &keys[place]]));
+                meant.push((place, None));
+            } else {
+                serial += 1;
+                let word = format!("<{serial}>");
+                requests.push(words(&["APPEND", &keys[place], &word]));
+                meant.push((place, Some(word)));
+            }
+        }
+        let under_way = quiet.read();
+        let replies = client.pipeline(&requests);
+        drop(under_way);
+        for ((place, word), reply) in meant.into_iter().zip(replies) {
+            sent += 1;
+            failed += usize::from(reply.is_error());
+            match word {
+                Some(word) => appended[place].push(Appended { word, reply }),
+                None => check_read(&appended[place], &reply, reads == "primary"),
+            }
+        }
+    }
+    for (key, appended) in keys.iter().zip(&appended) {
+        let value = fake.change(|world| world.value(key)).unwrap_or_default();
+        check_value(&value, appended);
+    }
+    println!("client {number}: {sent} requests, {failed} of them failed");
+    assert!(failed * 2 < sent, "most requests get through: {failed} of {sent} failed");
+}
+
+/// What a read shows ends with the last word that was promised, or with later ones of unknown fate.
+fn check_read(appended: &[Appended], reply: &Reply, exact: bool) {
+    if reply.is_error() {
+        return;
+    }
+    let value = if reply.is_null() { String::new() } else { reply.text() };
+    let Some(last) = appended.iter().rposition(|one| !one.reply.is_error()) else { return };
+    let promised = appended[last].reply.int() as usize;
+    assert!(value.len() >= promised, "a read went back: {value:?} is shorter than {promised}");
+    assert!(value[..promised].ends_with(&appended[last].word), "a read shows another past: {value:?}");
+    let rest = &value[promised..];
+    let allowed: String = appended[last + 1..].iter().map(|one| one.word.as_str()).collect();
+    assert!(
+        !exact || rest.split_inclusive('>').all(|word| allowed.contains(word)),
+        "from nowhere: {rest:?} in {value:?}"
+    );
+}
+
+fn check_value(value: &str, appended: &[Appended]) {
+    let held: Vec<&str> = value.split_inclusive('>').collect();
+    let serial = |word: &str| -> u64 { word.trim_matches(['<', '>']).parse().expect("our own word") };
+    let serials: Vec<u64> = held.iter().map(|word| serial(word)).collect();
+    assert!(serials.windows(2).all(|pair| pair[0] < pair[1]), "doubled or out of order: {serials:?}");
+    for one in appended {
+        if one.reply.is_error() {
+            continue;
+        }
+        let end = one.reply.int() as usize;
+        assert!(
+            value.get(..end).is_some_and(|before| before.ends_with(&one.word)),
+            "{} was promised to end at {end} of {value:?}",
+            one.word
+        );
+    }
+}
+
+/// What has stopped serving since the last silence, and must not start again before the next.
+#[derive(Default)]
+struct Disturber {
+    /// Slots may be on both sides for a while.
+    key_by_key: bool,
+    /// Slots and the shards that gave them away.
+    left: HashSet<(Slot, usize)>,
+    /// Shards that have a new primary.
+    failed_over: HashSet<usize>,
+}
+
+impl Disturber {
+    /// One fault, chosen at random.
+    fn disturb(&mut self, fake: &Fake, random: &mut Random) {
+        let node = random.below(2 * SHARDS);
+        let name = random.word(&["APPEND", "APPEND", "GET", "*"]);
+        match random.below(14) {
+            0..=2 => {
+                if let Some((slot, _, to)) = self.choose_move(fake, random) {
+                    fake.move_slot(slot, to);
+                }
+            }
+            3..=4 => {
+                if self.key_by_key
+                    && let Some((slot, from, to)) = self.choose_move(fake, random)
+                {
+                    move_key_by_key(fake, random, slot, from, to);
+                }
+            }
+            5 => fake.rule(Rule::on(name, Act::CloseBefore).at(node).times(1)),
+            6 => fake.rule(Rule::on(name, Act::CloseAfter).at(node).times(1)),
+            7 => {
+                let text = random.word(&[
+                    "TRYAGAIN later",
+                    "CLUSTERDOWN The cluster is down",
+                    "LOADING Redis is loading",
+                ]);
+                fake.change(|world| {
+                    // Both at once: from here on this node serves nothing until the next silence.
+                    for name in ["APPEND", "GET"] {
+                        world.rules.push(Rule::on(name, Act::Error(text.into())).at(node));
+                    }
+                });
+            }
+            8 => fake.rule(Rule::on(name, Act::Split(1 + random.below(4))).at(node).times(3)),
+            9 => fake.close_connections(node),
+            10 => {
+                let gate = fake.gate();
+                fake.rule(Rule::on(name, Act::HoldReply(gate.clone())).at(node).times(1));
+                // Sometimes longer than a request may take.
+                thread::sleep(Duration::from_millis(random.below(600) as u64));
+                gate.open();
+            }
+            11 => {
+                fake.take_down(node);
+                thread::sleep(Duration::from_millis(random.below(100) as u64));
+                fake.bring_up(node);
+            }
+            12 => {
+                fake.freeze(node);
+                thread::sleep(Duration::from_millis(random.below(100) as u64));
+                fake.thaw(node);
+            }
+            _ => {
+                let shard = random.below(SHARDS);
+                if self.failed_over.insert(shard) {
+                    fake.fail_over(shard);
+                }
+            }
+        }
+    }
+
+    /// A slot, its shard, and one that it may go to.
+    fn choose_move(&mut self, fake: &Fake, random: &mut Random) -> Option<(Slot, usize, usize)> {
+        let slot = Slot::of(key(random.below(CLIENTS), random.below(KEYS)).as_bytes());
+        let from = fake.change(|world| world.view.owner[slot.index()].expect("there are no holes"));
+        let to = random.below(SHARDS);
+        if to == from || self.left.contains(&(slot, to)) {
+            return None;
+        }
+        self.left.insert((slot, from));
+        Some((slot, from, to))
+    }
+}
+
+/// For a while the keys of the slot are on both sides.
+fn move_key_by_key(fake: &Fake, random: &mut Random, slot: Slot, from: usize, to: usize) {
+    let keys: Vec<Vec<u8>> = fake.change(|world| {
+        world.begin_move(slot, to);
+        world.data[from].keys().filter(|key| Slot::of(key) == slot).map(<[u8]>::to_vec).collect()
+    });
+    for key in keys {
+        thread::sleep(Duration::from_millis(random.below(10) as u64));
+        fake.change(|world| world.move_key(&key, to));
+    }
+    thread::sleep(Duration::from_millis(random.below(10) as u64));
+    fake.move_slot(slot, to);
+}

@@ -1,0 +1,27 @@
+//! End-to-end tests: the real `pointsman` binary between real clients and real or fake nodes.
+//!
+//! A test's name begins with the trap it stands for (`t03_...`) where there is one. All of them run
+//! at the same time on a busy machine: ports are their own, shared clusters are only read or written
+//! under keys of their own, and nothing is measured in time except that something must end.
+
+mod admin;
+mod chaos;
+mod clients;
+mod cluster_forms;
+mod command_line;
+mod configuration;
+mod differential;
+mod embedded;
+mod failure;
+mod keys;
+mod layers;
+mod order;
+mod pipelines;
+mod redirect;
+mod refused;
+mod replicas;
+mod reshard;
+mod shutdown;
+mod split;
+mod timeouts;
+mod topology;
