@@ -154,14 +154,35 @@ fn t06_tryagain_without_end_is_an_error_in_its_place() {
     let pointsman = Setup::cluster(fake.addresses()).with(|setup| setup.request_timeout_ms = 300).start();
     let mut client = pointsman.client();
     let replies = client.pipeline(&[
-        words(&["SET", "{k}a", "1"]),
+        words(&["SET", "{k}c", "1"]),
         words(&["MSETNX", "{k}a", "2", "{k}b", "2"]),
-        words(&["GET", "{k}a"]),
+        words(&["GET", "{k}c"]),
     ]);
     assert_eq!(replies[0], Reply::ok());
     assert!(replies[1].is_error(), "{}", replies[1]);
     assert_eq!(replies[2], Reply::bulk("1"));
     assert!(fake.count("MSETNX", "{k}a") > 1, "it was tried more than once");
+}
+
+/// A request that waits for another attempt is given up when one behind it that shares a key with it was
+/// executed: its turn has passed.
+#[test]
+fn t06_what_was_overtaken_is_not_executed_any_more() {
+    let fake = Fake::start(1, 0);
+    fake.rule(Rule::on(
+        "MSETNX",
+        Act::Error("TRYAGAIN Multiple keys request during rehashing of slot".into()),
+    ));
+    let pointsman = Setup::cluster(fake.addresses()).start();
+    let mut client = pointsman.client();
+    let replies = client.pipeline(&[
+        words(&["MSETNX", "{k}a", "2", "{k}b", "2"]),
+        words(&["SET", "{k}a", "1"]),
+        words(&["GET", "{k}a"]),
+    ]);
+    assert!(replies[0].is_error(), "{}", replies[0]);
+    assert_eq!(replies[1..], [Reply::ok(), Reply::bulk("1")]);
+    assert_eq!(fake.count("MSETNX", "{k}a"), 1, "it was not tried again");
 }
 
 /// The table of errors that prove that nothing was executed.

@@ -448,9 +448,8 @@ impl Router {
     pub fn flush(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty_connections);
         for id in dirty.drain(..) {
-            if let Some(connection) = self.connections.get_mut(id as usize)
-                && let Err(error) = connection.flush(self.now)
-            {
+            let Some(connection) = self.connections.get_mut(id as usize) else { continue };
+            if let Err(error) = connection.flush(self.now) {
                 // The reading side will say the same; this only makes it sooner.
                 tracing::debug!(node = %connection.address, %error, "a write to a node failed");
                 connection.close = Some("a write failed");

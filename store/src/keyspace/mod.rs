@@ -262,3 +262,6 @@ fn facts(entries: &Entries, secret: siphash::Key) -> impl Fn(Handle) -> Facts + 
 #[cfg(test)]
 #[path = "keyspace_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+mod pause_tests;
