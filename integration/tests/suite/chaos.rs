@@ -140,7 +140,20 @@ fn check_value(value: &str, appended: &[Appended]) {
     let held: Vec<&str> = value.split_inclusive('>').collect();
     let serial = |word: &str| -> u64 { word.trim_matches(['<', '>']).parse().expect("our own word") };
     let serials: Vec<u64> = held.iter().map(|word| serial(word)).collect();
-    assert!(serials.windows(2).all(|pair| pair[0] < pair[1]), "doubled or out of order: {serials:?}");
+    let answer = |serial: u64| {
+        let one = appended.iter().find(|one| one.word == format!("<{serial}>"));
+        one.map_or("nothing".into(), |one| one.reply.to_string())
+    };
+    for pair in serials.windows(2) {
+        assert!(
+            pair[0] < pair[1],
+            "{} (answered {}) stands before {} (answered {}): doubled or out of order",
+            pair[0],
+            answer(pair[0]),
+            pair[1],
+            answer(pair[1])
+        );
+    }
     for one in appended {
         if one.reply.is_error() {
             continue;

@@ -73,21 +73,28 @@ impl Traits {
     }
 }
 
-/// A request waiting for its reply.
+/// A request: whose it is, and what is to be known of it on its way.
 #[derive(Clone, Copy, Debug)]
-pub struct InFlight {
-    /// Who waits; nobody for ASKING and for what timed out.
+pub struct Request {
+    /// Who waits for it.
     pub client: ClientKey,
     /// The place in the client's reply order.
     pub ticket: Ticket,
     /// Which part of a gather it is.
     pub part: Option<u32>,
-    /// Its slot; `None` for a command to a shard as a whole.
+    /// Its slot.
     pub slot: Option<Slot>,
     /// See [`Traits`].
     pub traits: Traits,
-    /// When the client asked, in microseconds of the worker's clock.
+    /// When the client asked.
     pub since: u64,
+}
+
+/// A request waiting for its reply.
+#[derive(Clone, Copy, Debug)]
+pub struct InFlight {
+    /// The request; for nobody if it is ASKING, or timed out.
+    pub request: Request,
     start: u64,
     len: u32,
 }
@@ -203,25 +210,23 @@ impl Connection {
         let at = self.log.len();
         write(&mut self.log);
         self.queue.push_back(InFlight {
-            client: request.client,
-            ticket: request.ticket,
-            part: request.part,
-            slot: request.slot,
-            traits: request.traits,
-            since: request.since,
+            request,
             start: self.base + at as u64,
             len: (self.log.len() - at) as u32,
         });
     }
 
     fn enqueue_swallowed(&mut self, bytes: &[u8], now: u64) {
-        self.queue.push_back(InFlight {
+        let request = Request {
             client: ClientKey::NOBODY,
             ticket: Ticket(0),
             part: None,
             slot: None,
             traits: Traits::default(),
             since: now,
+        };
+        self.queue.push_back(InFlight {
+            request,
             start: self.base + self.log.len() as u64,
             len: bytes.len() as u32,
         });
@@ -350,7 +355,8 @@ impl Connection {
     /// It looks from the front to the first that is not due. Requests on a detour are older than
     /// their neighbours; they are found when those are due.
     pub fn expire(&mut self, before: u64) -> Vec<(InFlight, bool)> {
-        let due = self.queue.iter().skip(self.expired).take_while(|entry| entry.since <= before).count();
+        let due =
+            self.queue.iter().skip(self.expired).take_while(|entry| entry.request.since <= before).count();
         if due == 0 {
             return Vec::new();
         }
@@ -361,10 +367,10 @@ impl Connection {
             let entry = self.queue[index];
             // An ASKING that is on the wire already would apply to whatever came next.
             let committed = self.is_sent(&entry)
-                || (entry.traits.asking && index > 0 && self.is_sent(&self.queue[index - 1]));
-            if entry.client != ClientKey::NOBODY {
+                || (entry.request.traits.asking && index > 0 && self.is_sent(&self.queue[index - 1]));
+            if entry.request.client != ClientKey::NOBODY {
                 told.push((entry, committed));
-                self.queue[index].client = ClientKey::NOBODY;
+                self.queue[index].request.client = ClientKey::NOBODY;
             }
             cut |= !committed;
         }
@@ -387,11 +393,12 @@ impl Connection {
         let keeps: Vec<bool> = (0..old.len())
             .map(|index| {
                 let entry = &old[index];
-                let for_nobody = entry.client == ClientKey::NOBODY;
+                let for_nobody = entry.request.client == ClientKey::NOBODY;
                 // ASKING itself is for nobody, always: it stays if the request behind it does.
                 let kept_with = |index: usize| {
                     old.get(index).is_some_and(|next| {
-                        next.traits.asking && (index >= last || next.client != ClientKey::NOBODY)
+                        next.request.traits.asking
+                            && (index >= last || next.request.client != ClientKey::NOBODY)
                     })
                 };
                 let sent = self.is_sent(entry);
@@ -399,7 +406,7 @@ impl Connection {
                     || index >= last
                     || !for_nobody
                     || kept_with(index + 1)
-                    || (entry.traits.asking && before_asking_sent);
+                    || (entry.request.traits.asking && before_asking_sent);
                 before_asking_sent = sent;
                 keep
             })
@@ -436,23 +443,6 @@ impl Connection {
             waker.wake();
         }
     }
-}
-
-/// What [`Connection::enqueue`] needs to know of a request.
-#[derive(Clone, Copy, Debug)]
-pub struct Request {
-    /// Who waits for it.
-    pub client: ClientKey,
-    /// The place in the client's reply order.
-    pub ticket: Ticket,
-    /// Which part of a gather it is.
-    pub part: Option<u32>,
-    /// Its slot.
-    pub slot: Option<Slot>,
-    /// See [`Traits`].
-    pub traits: Traits,
-    /// When the client asked.
-    pub since: u64,
 }
 
 /// A request whose connection went away.

@@ -42,12 +42,12 @@ fn lost(connection: &mut Connection) -> Vec<(u32, String, bool)> {
     let unanswered = connection.down(Phase::Down);
     unanswered
         .into_iter()
-        .map(|lost| (lost.entry.ticket.0, String::from_utf8(lost.bytes).unwrap(), lost.sent))
+        .map(|lost| (lost.entry.request.ticket.0, String::from_utf8(lost.bytes).unwrap(), lost.sent))
         .collect()
 }
 
 fn expired(connection: &mut Connection, before: u64) -> Vec<(u32, bool)> {
-    connection.expire(before).into_iter().map(|(entry, sent)| (entry.ticket.0, sent)).collect()
+    connection.expire(before).into_iter().map(|(entry, sent)| (entry.request.ticket.0, sent)).collect()
 }
 
 // T12: what the kernel took is of unknown fate, the rest was not sent.
@@ -60,7 +60,7 @@ async fn t12_what_was_sent_and_what_was_not() {
     connection.up(writer, 0);
     connection.flush(0).unwrap();
     assert_eq!(read(&mut node, 6).await, "onetwo");
-    assert_eq!(connection.pop().unwrap().ticket, Ticket(1));
+    assert_eq!(connection.pop().unwrap().request.ticket, Ticket(1));
     connection.release();
     put(&mut connection, 3, 0, "three");
     assert_eq!(lost(&mut connection), [(2, "two".into(), true), (3, "three".into(), false)]);
@@ -93,9 +93,9 @@ async fn t10_a_late_reply_finds_nobody() {
     connection.flush(20).unwrap();
     assert_eq!(expired(&mut connection, 15), [(1, true)]);
     assert_eq!(expired(&mut connection, 15), [(0, true); 0], "told once");
-    assert_eq!(connection.pop().unwrap().client, ClientKey::NOBODY);
+    assert_eq!(connection.pop().unwrap().request.client, ClientKey::NOBODY);
     let next = connection.pop().unwrap();
-    assert_eq!((next.ticket, next.client.index), (Ticket(2), 7));
+    assert_eq!((next.request.ticket, next.request.client.index), (Ticket(2), 7));
 }
 
 // What timed out before it was sent must not be sent afterwards: its client was told that it was not.
@@ -112,7 +112,7 @@ async fn t12_an_expired_request_is_not_sent_later() {
     connection.flush(20).unwrap();
     assert_eq!(read(&mut node, 5).await, "three");
     let entry = connection.pop().unwrap();
-    assert_eq!((entry.ticket, connection.bytes_of(&entry)), (Ticket(3), &b"three"[..]));
+    assert_eq!((entry.request.ticket, connection.bytes_of(&entry)), (Ticket(3), &b"three"[..]));
     assert!(connection.pop().is_none());
 }
 
@@ -127,13 +127,14 @@ async fn t12_taking_out_the_unsent_leaves_the_rest() {
     connection.flush(10).unwrap();
     put(&mut connection, 3, 10, "three");
     put(&mut connection, 4, 30, "four");
-    assert_eq!(connection.pop().unwrap().ticket, Ticket(1));
+    assert_eq!(connection.pop().unwrap().request.ticket, Ticket(1));
     assert_eq!(expired(&mut connection, 15), [(2, true), (3, false)]);
     put(&mut connection, 5, 30, "five");
     connection.flush(30).unwrap();
     assert_eq!(read(&mut node, 6 + 8).await, "onetwofourfive");
-    let rest: Vec<_> =
-        std::iter::from_fn(|| connection.pop()).map(|entry| (entry.ticket.0, entry.client.index)).collect();
+    let rest: Vec<_> = std::iter::from_fn(|| connection.pop())
+        .map(|entry| (entry.request.ticket.0, entry.request.client.index))
+        .collect();
     assert_eq!(rest, [(2, u32::MAX), (4, 7), (5, 7)]);
 }
 
@@ -159,7 +160,7 @@ fn t05_asking_is_adjacent() {
     connection.written = u64::MAX;
     let all: Vec<_> = std::iter::from_fn(|| {
         let entry = connection.pop()?;
-        Some((entry.client.index, String::from_utf8(connection.bytes_of(&entry).to_vec()).unwrap()))
+        Some((entry.request.client.index, String::from_utf8(connection.bytes_of(&entry).to_vec()).unwrap()))
     })
     .collect();
     let nobody = ClientKey::NOBODY.index;

@@ -28,13 +28,13 @@ impl Router {
         if bytes.first() == Some(&b'-') {
             return self.error_reply(id, entry, bytes);
         }
-        if entry.traits.attempts == 0 {
-            connection.counters.latency(now.saturating_sub(entry.since));
+        if entry.request.traits.attempts == 0 {
+            connection.counters.latency(now.saturating_sub(entry.request.since));
         }
         if !self.detours.is_empty() {
             self.fail_overtaken(id, &entry);
         }
-        self.settle(&entry.request(), bytes, Outcome::Ok);
+        self.settle(&entry.request, bytes, Outcome::Ok);
     }
 
     /// An error is data unless it says that the command was not executed here.
@@ -42,7 +42,7 @@ impl Router {
     fn error_reply(&mut self, id: usize, entry: InFlight, bytes: &[u8]) {
         let connection = &self.connections[id];
         let code = match ErrorCode::of(bytes) {
-            code if entry.traits.script && !believable(code, bytes) => ErrorCode::Other,
+            code if entry.request.traits.script && !believable(code, bytes) => ErrorCode::Other,
             code => code,
         };
         let cause = match code {
@@ -55,13 +55,13 @@ impl Router {
             ErrorCode::ReadOnly => Cause::ReadOnly,
             ErrorCode::NoAuth | ErrorCode::WrongPass => Cause::Auth,
             ErrorCode::Other => {
-                if entry.traits.attempts == 0 {
-                    connection.counters.latency(self.now.saturating_sub(entry.since));
+                if entry.request.traits.attempts == 0 {
+                    connection.counters.latency(self.now.saturating_sub(entry.request.since));
                 }
-                return self.settle(&entry.request(), bytes, Outcome::Error);
+                return self.settle(&entry.request, bytes, Outcome::Error);
             }
         };
-        if entry.client == ClientKey::NOBODY {
+        if entry.request.client == ClientKey::NOBODY {
             self.counters.orphan_replies.add(1);
             return;
         }
@@ -77,12 +77,12 @@ impl Router {
         let redirect = redirect.filter(|redirect| {
             let known =
                 || self.snapshot.topology.find(&self.context.reachable(redirect.to.clone())).is_some();
-            Some(redirect.slot) == entry.slot && (!entry.traits.script || known())
+            Some(redirect.slot) == entry.request.slot && (!entry.request.traits.script || known())
         });
         if cause == Cause::Auth {
             tracing::error!(node = %connection.address, "the node refuses our credentials; correct username and password of this backend");
         }
-        let parked = Parked::new(entry.request(), connection.bytes_of(&entry).to_vec());
+        let parked = Parked::new(entry.request, connection.bytes_of(&entry).to_vec());
         match redirect {
             Some(redirect) => {
                 let to = self.context.reachable(redirect.to);
@@ -160,11 +160,11 @@ impl Router {
         self.read_clock();
         let Some(connection) = self.connections.get_mut(id) else { return };
         for lost in connection.down(next) {
-            if lost.entry.client == ClientKey::NOBODY {
+            if lost.entry.request.client == ClientKey::NOBODY {
                 continue;
             }
             let cause = if lost.sent { Cause::LostAfterSend } else { Cause::NotSent };
-            self.attempt_failed(Parked::new(lost.entry.request(), lost.bytes), cause, None);
+            self.attempt_failed(Parked::new(lost.entry.request, lost.bytes), cause, None);
         }
     }
 
@@ -173,9 +173,9 @@ impl Router {
     #[cold]
     pub fn reply_too_large(&mut self, id: usize) {
         if let Some(entry) = self.connections.get_mut(id).and_then(|connection| connection.pop())
-            && entry.client != ClientKey::NOBODY
+            && entry.request.client != ClientKey::NOBODY
         {
-            self.settle_failure(&entry.request(), FailureKind::ReplyTooLarge);
+            self.settle_failure(&entry.request, FailureKind::ReplyTooLarge);
         }
     }
 }
@@ -195,19 +195,4 @@ fn believable(code: ErrorCode, reply: &[u8]) -> bool {
         ErrorCode::ReadOnly | ErrorCode::WrongPass | ErrorCode::Other => &[],
     };
     words.iter().any(|words| reply.starts_with(words))
-}
-
-impl InFlight {
-    /// The request, without its place on a connection.
-    #[inline]
-    pub fn request(&self) -> Request {
-        Request {
-            client: self.client,
-            ticket: self.ticket,
-            part: self.part,
-            slot: self.slot,
-            traits: self.traits,
-            since: self.since,
-        }
-    }
 }

@@ -223,18 +223,18 @@ impl Router {
     /// come behind what it was sent before. Its client is told that it was not executed.
     #[cold]
     pub(super) fn fail_overtaken(&mut self, id: usize, executed: &InFlight) {
-        let Some(client) = self.clients.get_mut(executed.client.index as usize) else { return };
-        if client.generation != executed.client.generation {
+        let Some(client) = self.clients.get_mut(executed.request.client.index as usize) else { return };
+        if client.generation != executed.request.client.generation {
             return;
         }
-        let (Some(detour), Some(slot)) = (&mut client.detour, executed.slot) else { return };
+        let (Some(detour), Some(slot)) = (&mut client.detour, executed.request.slot) else { return };
         let connection = &self.connections[id];
         let mut overtaken = Vec::new();
         detour.parked.retain(|parked| {
             let before = parked.request.slot == Some(slot)
                 && parked.to.is_none()
-                && (parked.request.traits.write || executed.traits.write)
-                && is_earlier(parked.request.ticket, executed.ticket);
+                && (parked.request.traits.write || executed.request.traits.write)
+                && is_earlier(parked.request.ticket, executed.request.ticket);
             let fails = before && share_a_key(&parked.bytes, connection.bytes_of(executed));
             if fails {
                 overtaken.push((parked.request, parked.give));
@@ -246,7 +246,7 @@ impl Router {
             let request = Request { traits: Traits { detour: false, ..request.traits }, ..request };
             self.settle_failure(&request, give);
         }
-        if let Some(client) = self.client_mut(executed.client)
+        if let Some(client) = self.client_mut(executed.request.client)
             && client.detour.as_ref().is_some_and(|detour| detour.is_over())
         {
             client.detour = None;

@@ -80,7 +80,7 @@ impl Router {
             waiting += connection.waiting() as u64;
             for (entry, sent) in asked_before.map(|before| connection.expire(before)).unwrap_or_default() {
                 connection.counters.unhealthy.add(1);
-                late.push((entry.request(), sent));
+                late.push((entry.request, sent));
             }
             if connection.is_stalled(moved_before) {
                 tracing::warn!(node = %connection.address, waiting = connection.waiting(), "a node stopped answering; closing the connection (stall_timeout_ms)");
