@@ -25,6 +25,7 @@ struct Relay {
     address: HostPort,
     open: Arc<Mutex<Vec<TcpStream>>>,
     closed: Arc<AtomicBool>,
+    paused: Arc<AtomicBool>,
     accepted: Arc<AtomicUsize>,
 }
 
@@ -34,7 +35,9 @@ impl Relay {
         let address = HostPort::new("127.0.0.1", listener.local_addr().unwrap().port());
         let open = Arc::new(Mutex::new(Vec::new()));
         let closed = Arc::new(AtomicBool::new(false));
+        let paused = Arc::new(AtomicBool::new(false));
         let accepted = Arc::new(AtomicUsize::new(0));
+        let pause = Arc::clone(&paused);
         let (streams, refuse, count) = (Arc::clone(&open), Arc::clone(&closed), Arc::clone(&accepted));
         std::thread::spawn(move || {
             for near in listener.incoming().flatten() {
@@ -44,9 +47,13 @@ impl Relay {
                 let Ok(far) = TcpStream::connect((target.host(), target.port())) else { continue };
                 count.fetch_add(1, Ordering::SeqCst);
                 let pass = |mut from: TcpStream, mut to: TcpStream| {
+                    let pause = Arc::clone(&pause);
                     std::thread::spawn(move || {
                         let mut part = [0; 16384];
                         while let Ok(length @ 1..) = from.read(&mut part) {
+                            while pause.load(Ordering::SeqCst) {
+                                std::thread::sleep(Duration::from_millis(1));
+                            }
                             if to.write_all(&part[..length]).is_err() {
                                 break;
                             }
@@ -59,7 +66,7 @@ impl Relay {
                 streams.lock().unwrap().extend([near, far]);
             }
         });
-        Relay { address, open, closed, accepted }
+        Relay { address, open, closed, paused, accepted }
     }
 
     fn cut(&self) {
@@ -123,7 +130,7 @@ fn write(client: &mut Client, random: &mut Random, keys: u64) {
 
 #[test]
 fn a_full_copy_under_writes_converges() {
-    let primary = primary(limits());
+    let primary = primary(NodeLimits { copy_entries_per_turn: 1, ..limits() });
     let mut client = Client::connect(primary.address());
     let mut random = Random(1);
     for _ in 0..30_000 {
@@ -132,8 +139,7 @@ fn a_full_copy_under_writes_converges() {
     // The replicas come one after the other, while writes go on.
     let mut replicas = Vec::new();
     for _ in 0..3 {
-        let limits = NodeLimits { copy_entries_per_turn: 1, ..limits() };
-        replicas.push(replica(primary.address().clone(), limits));
+        replicas.push(replica(primary.address().clone(), limits()));
         for _ in 0..4_000 {
             write(&mut client, &mut random, 20_000);
         }
@@ -238,6 +244,29 @@ fn a_replica_that_was_away_too_long_starts_over() {
     assert!(contents(&mut follower) == contents(&mut client), "the copies differ");
     assert_eq!(client.info("sync_full"), "2");
     assert_eq!(client.info("sync_partial_err"), "1");
+    node.stop();
+    primary.stop();
+}
+
+#[test]
+fn a_slow_replica_is_waited_for_beyond_the_backlog() {
+    let primary = primary(NodeLimits { backlog_bytes: 64 << 10, ..limits() });
+    let relay = Relay::to(primary.address().clone());
+    let node = replica(relay.address.clone(), limits());
+    let mut follower = wait_for_link(&node);
+    let mut client = Client::connect(primary.address());
+    relay.paused.store(true, Ordering::SeqCst);
+    let value = "v".repeat(10_000);
+    for number in 0..3_000 {
+        client.call(&["SET", &format!("k:{}", number % 500), &format!("{number}{value}")]);
+    }
+    // More waits for it than sockets hold, and much more than the backlog is meant to keep.
+    let held = client.info("mem_replication_backlog").parse::<usize>().unwrap();
+    assert!(held > 4 << 20, "{held}");
+    relay.paused.store(false, Ordering::SeqCst);
+    wait_for_offset(&mut client, &mut follower);
+    assert!(contents(&mut follower) == contents(&mut client), "the copies differ");
+    assert_eq!((client.info("sync_full"), client.info("sync_partial_ok")), ("1".to_owned(), "0".to_owned()));
     node.stop();
     primary.stop();
 }

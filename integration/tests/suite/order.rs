@@ -203,3 +203,30 @@ fn t04_what_was_executed_before_the_move_is_not_repeated() {
     assert_eq!(replies, (1..=30).collect::<Vec<i64>>());
     assert_eq!(fake.change(|world| world.value(&key)), Some("30".into()));
 }
+
+/// The node redirects one command and serves the next one on the key, which had been sent before the
+/// redirect came back (the slot left and returned). Executing the first one now would turn them round.
+#[test]
+fn t03_a_redirect_that_is_taken_back_does_not_turn_commands_round() {
+    for asking in [false, true] {
+        let fake = Fake::start(2, 0);
+        let key = key_on(0, 2, "back", 0);
+        let pointsman = Setup::cluster(fake.addresses()).start();
+        let mut client = pointsman.client();
+        client.command(&["SET", &key, "-"]);
+        let gate = fake.gate();
+        fake.rule(Rule::on("GET", Act::Hold(gate.clone())).at(0).times(1));
+        fake.rule(Rule::on("APPEND", Act::Redirect { to: 1, asking }).at(0).times(1));
+        client.send_all(&[
+            words(&["GET", &key]),
+            words(&["APPEND", &key, "a"]),
+            words(&["APPEND", &key, "b"]),
+        ]);
+        fake.wait_for("all are under way", 2, |received| received.is("APPEND"));
+        gate.open();
+        assert_eq!(client.read(), Reply::bulk("-"));
+        let (first, second) = (client.read(), client.read());
+        let value = client.command(&["GET", &key]).text();
+        assert!(first.is_error() && value == "-b", "asking {asking}: {first}, {second}, then {value}");
+    }
+}

@@ -16,7 +16,7 @@ const LOST: &[&str] = &["time", "lost", "closed", "connect", "refused", "refresh
 fn t10_a_late_reply_is_discarded() {
     let fake = Fake::start(1, 0);
     let pointsman =
-        Setup::cluster(fake.addresses()).with(|setup| setup.request_timeout_ms = 200).allow(LOST).start();
+        Setup::cluster(fake.addresses()).with(|setup| setup.request_timeout_ms = 1000).allow(LOST).start();
     let mut client = pointsman.client();
     for key in ["late", "b", "c"] {
         client.command(&["SET", key, &format!("value of {key}")]);

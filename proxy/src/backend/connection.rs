@@ -426,6 +426,11 @@ impl Connection {
         }
     }
 
+    /// How many of the requests waiting for replies are such.
+    pub fn count(&self, such: impl Fn(&Request) -> bool) -> usize {
+        self.queue.iter().filter(|entry| such(&entry.request)).count()
+    }
+
     /// Requests waiting for replies.
     pub fn waiting(&self) -> usize {
         self.queue.len()

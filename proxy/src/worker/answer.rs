@@ -134,8 +134,8 @@ impl Router {
             }
         }
         let (dirty, paused) = (client.dirty, client.paused);
-        if request.traits.detour {
-            self.detour_settled(key, request.slot);
+        if client.detour.is_some() {
+            self.detour_settled(key, request.slot, request.traits.detour);
         }
         if !dirty {
             self.mark_client(key);

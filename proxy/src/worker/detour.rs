@@ -16,7 +16,7 @@ use crate::route::retry::{Cause, Facts, Hint, Verdict, decide, exhausted};
 use pointsman_protocol::command::{self, keys};
 use pointsman_protocol::resp::{RequestDecoder, RequestLimits};
 use pointsman_protocol::{HostPort, Slot};
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 /// A request on its way to a second attempt.
@@ -45,6 +45,10 @@ pub struct Detour {
     parked: VecDeque<Parked>,
     /// Slots with a second attempt on its way.
     busy: Vec<Slot>,
+    /// First attempts still on their way for slots that have parked requests. What is parked waits for
+    /// them: the node that sent one request elsewhere may execute the next (the slot left and came
+    /// back), and then the parked one must not go any more.
+    ahead: HashMap<Slot, usize>,
 }
 
 impl Detour {
@@ -60,13 +64,27 @@ impl Detour {
         self.parked.insert(place, parked);
     }
 
+    /// A first attempt of a slot came back, one way or the other.
+    fn first_attempt_is_back(&mut self, slot: Option<Slot>) {
+        if let Some(slot) = slot
+            && let Some(count) = self.ahead.get_mut(&slot)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.ahead.remove(&slot);
+            }
+        }
+    }
+
     /// Takes the requests that may go now: not before their time, and of each slot only the first,
     /// while none of it is under way.
-    fn take_due(&mut self, now: u64) -> Vec<Parked> {
-        let mut held: HashSet<Slot> = self.busy.iter().copied().collect();
+    /// One whose client asked at `overdue` or before goes in any case: its time is up.
+    fn take_due(&mut self, now: u64, overdue: u64) -> Vec<Parked> {
+        let mut held: HashSet<Slot> = self.busy.iter().copied().chain(self.ahead.keys().copied()).collect();
         let (mut due, mut kept) = (Vec::new(), VecDeque::new());
         for parked in self.parked.drain(..) {
-            let goes = parked.request.slot.is_none_or(|slot| held.insert(slot)) && parked.not_before <= now;
+            let first = parked.request.slot.is_none_or(|slot| held.insert(slot));
+            let goes = (first && parked.not_before <= now) || parked.request.since <= overdue;
             if goes {
                 self.busy.extend(parked.request.slot);
                 due.push(parked);
@@ -167,11 +185,26 @@ impl Router {
     fn park(&mut self, mut parked: Parked) {
         let key = parked.request.client;
         let again = std::mem::replace(&mut parked.request.traits.detour, true);
-        let Some(client) = self.client_mut(key) else { return };
+        let Some(client) =
+            self.clients.get_mut(key.index as usize).filter(|client| client.generation == key.generation)
+        else {
+            return;
+        };
         let is_new = client.detour.is_none();
         let detour = client.detour.get_or_insert_default();
-        if again && let Some(slot) = parked.request.slot {
-            detour.busy.retain(|busy| *busy != slot);
+        match parked.request.slot {
+            Some(slot) if again => detour.busy.retain(|busy| *busy != slot),
+            Some(slot) if detour.ahead.contains_key(&slot) => detour.first_attempt_is_back(Some(slot)),
+            Some(slot) => {
+                let is_ahead = |request: &Request| {
+                    request.client == key && request.slot == Some(slot) && !request.traits.detour
+                };
+                let ahead = self.connections.iter().map(|(_, connection)| connection.count(is_ahead)).sum();
+                if ahead > 0 {
+                    detour.ahead.insert(slot, ahead);
+                }
+            }
+            None => {}
         }
         detour.insert(parked);
         if is_new {
@@ -183,12 +216,16 @@ impl Router {
         self.wake_flusher();
     }
 
-    /// A second attempt was answered: the next one of its slot may go.
+    /// A request of a client on a detour was answered: the next one of its slot may go.
     #[cold]
-    pub(super) fn detour_settled(&mut self, key: ClientKey, slot: Option<Slot>) {
+    pub(super) fn detour_settled(&mut self, key: ClientKey, slot: Option<Slot>, second: bool) {
         let Some(client) = self.client_mut(key) else { return };
         if let (Some(detour), Some(slot)) = (&mut client.detour, slot) {
-            detour.busy.retain(|busy| *busy != slot);
+            if second {
+                detour.busy.retain(|busy| *busy != slot);
+            } else {
+                detour.first_attempt_is_back(Some(slot));
+            }
             if detour.is_over() {
                 client.detour = None;
             }
@@ -203,8 +240,9 @@ impl Router {
         let mut clients = std::mem::take(&mut self.detours);
         clients.retain(|key| {
             let now = self.now;
+            let overdue = now.saturating_sub(Self::micros(self.context.config.request_timeout));
             let detour = self.client_mut(*key).and_then(|client| client.detour.as_mut());
-            for parked in detour.map(|detour| detour.take_due(now)).unwrap_or_default() {
+            for parked in detour.map(|detour| detour.take_due(now, overdue)).unwrap_or_default() {
                 self.resend(parked);
             }
             let stays = self.client_mut(*key).is_some_and(|client| client.detour.is_some());
@@ -232,7 +270,6 @@ impl Router {
         let mut overtaken = Vec::new();
         detour.parked.retain(|parked| {
             let before = parked.request.slot == Some(slot)
-                && parked.to.is_none()
                 && (parked.request.traits.write || executed.request.traits.write)
                 && is_earlier(parked.request.ticket, executed.request.ticket);
             let fails = before && share_a_key(&parked.bytes, connection.bytes_of(executed));
@@ -242,8 +279,6 @@ impl Router {
             !fails
         });
         for (request, give) in overtaken {
-            // It is in no attempt now, so no slot is to be freed for the next one.
-            let request = Request { traits: Traits { detour: false, ..request.traits }, ..request };
             self.settle_failure(&request, give);
         }
         if let Some(client) = self.client_mut(executed.request.client)
@@ -257,13 +292,13 @@ impl Router {
 
     /// Sends a parked request: to where its redirect points, or to the primary of its slot.
     fn resend(&mut self, parked: Parked) {
-        let Parked { request, bytes, to, .. } = parked;
+        let Parked { request, bytes, to, give, .. } = parked;
         let Some(slot) = request.slot else { return };
         let key = request.client;
         let Some(client) = self.client_mut(key) else { return };
         let resp3 = client.resp3;
         if request.since.saturating_add(Self::micros(self.context.config.request_timeout)) <= self.now {
-            return self.settle_failure(&request, FailureKind::NotSentInTime);
+            return self.settle_failure(&request, give);
         }
         let lane = Lane::of(slot, resp3, false, self.context.config.connections_per_node);
         let id = match (to, self.snapshot.topology.owner(slot)) {

@@ -8,13 +8,13 @@ fn parked(slot: u16, ticket: u32, not_before: u64) -> Parked {
         part: None,
         slot: Slot::new(slot),
         traits: Traits::default(),
-        since: 0,
+        since: 1,
     };
     Parked { not_before, ..Parked::new(request, Vec::new()) }
 }
 
 fn due(detour: &mut Detour, now: u64) -> Vec<u32> {
-    detour.take_due(now).iter().map(|parked| parked.request.ticket.0).collect()
+    detour.take_due(now, 0).iter().map(|parked| parked.request.ticket.0).collect()
 }
 
 // T03: requests of one slot go one after the other, those of others beside them.
@@ -29,6 +29,22 @@ fn t03_one_at_a_time_for_each_slot() {
     assert_eq!(due(&mut detour, 0), [13]);
     detour.busy.clear();
     assert!(detour.is_over());
+}
+
+// T03: what is parked waits for the first attempts of its slot, but not beyond its own time.
+#[test]
+fn t03_first_attempts_come_first() {
+    let mut detour = Detour::default();
+    detour.parked.extend([parked(1, 10, 0), parked(2, 11, 0)]);
+    detour.ahead.insert(Slot::new(1).unwrap(), 2);
+    assert_eq!(due(&mut detour, 0), [11]);
+    detour.first_attempt_is_back(Slot::new(1));
+    assert_eq!(due(&mut detour, 0), [0u32; 0]);
+    detour.first_attempt_is_back(Slot::new(1));
+    assert_eq!(due(&mut detour, 0), [10]);
+    detour.parked.push_back(parked(3, 12, 0));
+    detour.ahead.insert(Slot::new(3).unwrap(), 1);
+    assert_eq!(detour.take_due(0, 1).len(), 1, "overdue");
 }
 
 // T06: one that waits holds back those of its slot behind it, due or not.

@@ -23,6 +23,7 @@ use dropper::Dropper;
 use entry::Entries;
 use expire::Sweep;
 use pointsman_protocol::Slot;
+use std::hint::black_box;
 use table::{Facts, Table};
 
 /// See the module.
@@ -139,6 +140,10 @@ impl Keyspace {
     ) -> Result<(), Full> {
         let Some(old) = old else {
             let new = self.entries.create(key, payload, encoding, expire_at, self.clock)?;
+            if let Some(segment) = self.table.about_to_split(place) {
+                // Independent loads first, as in `warm`: this is the longest pause that growing makes.
+                black_box(segment.handles().filter(|handle| self.entries.warm(*handle)).count());
+            }
             let due = expire_at.unwrap_or(u64::MAX);
             if let Err(full) = self.table.insert(place, new, due, facts(&self.entries, self.secret)) {
                 self.entries.remove(new);
@@ -262,6 +267,3 @@ fn facts(entries: &Entries, secret: siphash::Key) -> impl Fn(Handle) -> Facts + 
 #[cfg(test)]
 #[path = "keyspace_tests.rs"]
 mod tests;
-
-#[cfg(test)]
-mod pause_tests;

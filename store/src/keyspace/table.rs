@@ -196,6 +196,13 @@ impl Table {
         }
     }
 
+    /// The segment that [`Self::insert`] would have to split for a key at `place`: all of its entries
+    /// will be read.
+    #[inline]
+    pub fn about_to_split(&self, place: Place) -> Option<&Segment> {
+        self.segment(place.slot, place.prefix()).filter(|segment| segment.len() >= SEGMENT_MAX)
+    }
+
     /// Adds an entry whose key is not there yet.
     pub fn insert(
         &mut self,

@@ -216,7 +216,7 @@ impl Feeder<'_> {
     fn check_overrun(&self) -> io::Result<()> {
         let executor = self.node.executor.borrow();
         match find(&executor.log, self.id) {
-            Some(follower) if !follower.overrun => Ok(()),
+            Some(follower) if !follower.overrun && reaches(&executor.log, follower) => Ok(()),
             Some(_) => Err(io::Error::other(format!(
                 "more than {} bytes wait for it; it will have to start over",
                 executor.log.waiting_bytes_max()
@@ -267,6 +267,15 @@ impl Feeder<'_> {
 
 fn find(log: &EffectLog, id: u64) -> Option<&Follower> {
     log.followers().iter().find(|follower| follower.id == id)
+}
+
+/// True if the stream can be read on from where the follower is. The log sees to that for all who are not
+/// overrun; a follower that waits for bytes that are gone would wait for ever.
+fn reaches(log: &EffectLog, follower: &Follower) -> bool {
+    match follower.phase {
+        Phase::Copying { .. } => true,
+        Phase::Streaming { sent } => log.backlog().reaches(sent),
+    }
 }
 
 /// Appends the present values of some entries from `cursor` on. Gives the position behind them.

@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
-use tokio::task::JoinSet;
+use tokio::task::spawn_local;
 
 /// Seconds of silence after which a peer is asked whether it is still there.
 const KEEPALIVE_S: u64 = 300;
@@ -34,16 +34,16 @@ pub async fn run(
     let follows = spec.role != crate::Role::Primary;
     let drain = Duration::from_millis(spec.limits.drain_ms);
     let node = Rc::new(Node::new(Executor::new(spec, seed, wall_ms()), keys));
-    let mut tasks = JoinSet::new();
-    tasks.spawn_local(round::run_rounds(Rc::clone(&node)));
-    tasks.spawn_local(keep_house(Rc::clone(&node)));
+    // Tasks are not kept track of: they end with the runtime, which the caller drops.
+    spawn_local(round::run_rounds(Rc::clone(&node)));
+    spawn_local(keep_house(Rc::clone(&node)));
     if follows {
-        tasks.spawn_local(follower::follow(Rc::clone(&node)));
+        spawn_local(follower::follow(Rc::clone(&node)));
     }
     tracing::info!(node = %address, replica = follows, "node started");
     tokio::select! {
         _ = stopped => {}
-        _ = accept(&node, &listener, &mut tasks) => {}
+        _ = accept(&node, &listener) => {}
     }
     drop(listener);
     node.stopping.set(true);
@@ -56,27 +56,24 @@ pub async fn run(
     if tokio::time::timeout(drain, drained).await.is_err() {
         tracing::info!(node = %address, clients = node.unsent.get(), "stopping though replies were not taken");
     }
-    tasks.shutdown().await;
     tracing::info!(node = %address, "node stopped");
 }
 
 /// Accepts connections for ever.
-async fn accept(node: &Rc<Node>, listener: &TcpListener, tasks: &mut JoinSet<()>) {
+async fn accept(node: &Rc<Node>, listener: &TcpListener) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => admit(node, stream, peer, tasks),
+            Ok((stream, peer)) => admit(node, stream, peer),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
             }
         }
-        // Tasks that have ended are let go.
-        while tasks.try_join_next().is_some() {}
     }
 }
 
 /// Gives a connection a task, or tells it that there are too many.
-fn admit(node: &Rc<Node>, stream: TcpStream, peer: SocketAddr, tasks: &mut JoinSet<()>) {
+fn admit(node: &Rc<Node>, stream: TcpStream, peer: SocketAddr) {
     let mut executor = node.executor.borrow_mut();
     executor.stats.connections += 1;
     if executor.register.len() >= node.limits.clients_max {
@@ -97,7 +94,7 @@ fn admit(node: &Rc<Node>, stream: TcpStream, peer: SocketAddr, tasks: &mut JoinS
     drop(executor);
     let registration = Registration { node: Rc::clone(node), client: Rc::clone(&client) };
     let node = Rc::clone(node);
-    tasks.spawn_local(async move {
+    spawn_local(async move {
         let _registration = registration;
         session::serve(node, stream, client).await;
     });

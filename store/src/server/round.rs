@@ -19,6 +19,9 @@ use tokio::net::tcp::OwnedReadHalf;
 pub const READ_BYTES: usize = 64 * 1024;
 /// Bytes that sessions read before a round runs even if more of them are ready.
 const ROUND_BYTES: usize = 4 * READ_BYTES;
+/// Sessions that read before a round runs even if more of them are ready: enough to fill the window of a
+/// batch, few enough that the first of them need not wait long for its reply.
+const ROUND_SESSIONS: usize = 64;
 /// Room for replies that is kept between rounds.
 const REPLY_BYTES_KEPT: usize = 256 * 1024;
 
@@ -67,7 +70,7 @@ impl Round {
         node: &Node,
         read: Pin<&mut OwnedReadHalf>,
     ) -> Poll<io::Result<Input>> {
-        if self.shared.len() - self.filled < READ_BYTES {
+        if self.shared.len() - self.filled < READ_BYTES || self.parts.len() >= ROUND_SESSIONS {
             self.run(node);
         }
         let start = self.filled;
