@@ -3,6 +3,7 @@
 use clap::Parser;
 use pointsman_protocol::HostPort;
 use pointsman_store::{ClusterMap, Member, NodeLimits, NodeSpec, Role, ShardMap, start};
+use std::io::IsTerminal;
 use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
                 .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
         )
         .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
     match run(options) {

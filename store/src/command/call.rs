@@ -208,6 +208,19 @@ impl<'a> Call<'a> {
         encode::array_head(self.out, count);
     }
 
+    /// An error once this command's reply is larger than what may wait for a client. `start` is where it
+    /// begins. For commands whose reply may be many times as large as the data that it shows.
+    #[inline]
+    pub fn check_reply(&self, start: usize, more: usize) -> Result<(), Failure> {
+        let max = self.node.spec.limits.output_bytes_max;
+        if self.out.len() - start + more <= max {
+            return Ok(());
+        }
+        Err(Failure::Made(format!(
+            "ERR the reply would be larger than {max} bytes, the most that may wait for a client"
+        )))
+    }
+
     /// A map's head; in RESP2 that of an array of twice as many values.
     pub fn reply_map(&mut self, pairs: usize) {
         encode::map_head(self.out, pairs, self.client.resp3.get());

@@ -74,6 +74,7 @@ fn keys(call: &mut Call<'_>) -> Outcome {
                 count += 1;
             }
         });
+        call.check_reply(call.out.len(), found.len())?;
     }
     call.reply_array(count);
     call.out.append(&mut found);

@@ -238,6 +238,7 @@ fn getex(call: &mut Call<'_>) -> Outcome {
 }
 
 fn mget(call: &mut Call<'_>) -> Outcome {
+    let start = call.out.len();
     call.reply_array(call.args.len() - 1);
     for index in 1..call.args.len() {
         let key = call.arg(index);
@@ -246,6 +247,7 @@ fn mget(call: &mut Call<'_>) -> Outcome {
             Some(handle) => call.reply_value(handle),
             None => call.reply_null(),
         }
+        call.check_reply(start, 0)?;
     }
     Ok(())
 }

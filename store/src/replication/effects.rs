@@ -24,10 +24,13 @@ const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 /// How far a follower is.
 #[derive(Debug)]
 pub enum Phase {
-    /// Being copied: keys before the cursor have been sent, and `out` waits to be.
+    /// Being copied: keys before the cursor have been sent, but for `pending`, and `out` waits to be.
     Copying {
-        /// How far the copy is.
+        /// How far the copy is. Effects on keys before it are passed on.
         cursor: Cursor,
+        /// Keys before the cursor whose values are still to be sent. Whatever is passed on of them until
+        /// then is made good by that.
+        pending: Vec<Box<[u8]>>,
         /// Commands not yet sent.
         out: Vec<u8>,
     },
@@ -186,7 +189,7 @@ impl EffectLog {
         let mut keep_from = end.saturating_sub(self.backlog_bytes as u64);
         for follower in &mut self.followers {
             match &mut follower.phase {
-                Phase::Copying { cursor, out } => {
+                Phase::Copying { cursor, out, .. } => {
                     forward(&self.parts, &self.staged, *cursor, out);
                     follower.overrun |= out.len() > self.waiting_bytes_max;
                 }

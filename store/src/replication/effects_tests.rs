@@ -2,8 +2,11 @@ use super::*;
 use crate::keyspace::Place;
 
 fn log(waiting_bytes_max: usize) -> EffectLog {
-    let limits =
-        NodeLimits { backlog_bytes: 100, replica_output_bytes_max: waiting_bytes_max, ..NodeLimits::default() };
+    let limits = NodeLimits {
+        backlog_bytes: 100,
+        replica_output_bytes_max: waiting_bytes_max,
+        ..NodeLimits::default()
+    };
     EffectLog::new(NodeId::from_bytes([1; 20]), &limits)
 }
 
@@ -22,6 +25,10 @@ fn follower(id: u64, phase: Phase) -> Follower {
 
 fn cursor(slot: u16) -> Cursor {
     Cursor::of(Place { slot, hash: 0 })
+}
+
+fn copying(cursor: Cursor) -> Phase {
+    Phase::Copying { cursor, pending: Vec::new(), out: Vec::new() }
 }
 
 fn stage(log: &mut EffectLog, slot: Option<u16>, text: &str) {
@@ -73,8 +80,8 @@ fn several_effects_of_one_command_are_a_group() {
 #[test]
 fn a_copy_gets_the_effects_on_keys_that_it_has_passed() {
     let mut log = log(1000);
-    log.follow(follower(1, Phase::Copying { cursor: cursor(100), out: Vec::new() }));
-    log.follow(follower(2, Phase::Copying { cursor: Cursor::START, out: Vec::new() }));
+    log.follow(follower(1, copying(cursor(100))));
+    log.follow(follower(2, copying(Cursor::START)));
     for (slot, text) in [(Some(99), "behind;"), (Some(100), "ahead;"), (None, "all;")] {
         stage(&mut log, slot, text);
         log.commit();
@@ -98,7 +105,7 @@ fn who_falls_behind_too_far_is_overrun_and_holds_nothing_up() {
     let chunk = "x".repeat(10_000);
     let mut log = log(200_000);
     log.follow(follower(1, Phase::Streaming { sent: 0 }));
-    log.follow(follower(2, Phase::Copying { cursor: Cursor::END, out: Vec::new() }));
+    log.follow(follower(2, copying(Cursor::END)));
     for written in 1..=40 {
         stage(&mut log, Some(1), &chunk);
         log.commit();

@@ -8,7 +8,7 @@
 use super::effects::{EffectLog, Follower, Phase, set_effect};
 use super::frame::{Header, Kind};
 use super::handshake::Answer;
-use crate::keyspace::{Cursor, Keyspace};
+use crate::keyspace::{Cursor, Handle, Keyspace};
 use crate::number::parse_integer;
 use crate::server::client::{Client, SyncRequest};
 use crate::server::{Node, wall_ms};
@@ -78,7 +78,11 @@ fn admit(node: &Node, client: &Client, request: &SyncRequest, wake: &Rc<Notify>)
         None => {
             executor.stats.syncs_full += 1;
             executor.stats.syncs_partial_failed += u64::from(request.known.is_some());
-            (Answer::Full(own), Phase::Copying { cursor: Cursor::START, out: Vec::new() }, 0)
+            (
+                Answer::Full(own),
+                Phase::Copying { cursor: Cursor::START, pending: Vec::new(), out: Vec::new() },
+                0,
+            )
         }
     };
     log.follow(Follower {
@@ -170,10 +174,10 @@ impl Feeder<'_> {
         let Some(follower) = executor.log.follower_mut(self.id) else { return };
         let header = |kind, offset, length| Header { kind, epoch, offset, length }.to_bytes();
         match &mut follower.phase {
-            Phase::Copying { cursor, out } => {
-                *cursor = copy_some(&executor.keyspace, *cursor, entries, out);
+            Phase::Copying { cursor, pending, out } => {
+                *cursor = copy_some(&executor.keyspace, *cursor, pending, entries, out);
                 let mut commands = std::mem::take(out);
-                let done = *cursor == Cursor::END;
+                let done = *cursor == Cursor::END && pending.is_empty();
                 if !commands.is_empty() {
                     self.message.extend_from_slice(&header(Kind::Copy, end, commands.len()));
                     self.message.append(&mut commands);
@@ -278,14 +282,64 @@ fn reaches(log: &EffectLog, follower: &Follower) -> bool {
     }
 }
 
-/// Appends the present values of some entries from `cursor` on. Gives the position behind them.
-fn copy_some(keyspace: &Keyspace, mut cursor: Cursor, entries: usize, out: &mut Vec<u8>) -> Cursor {
+/// Appends the present values of some entries: those of pending keys first, then those from `cursor` on.
+/// A message is not made larger than it should be by more than one value; what does not fit of a piece
+/// of the walk becomes pending. Gives the position behind that piece.
+fn copy_some(
+    keyspace: &Keyspace,
+    mut cursor: Cursor,
+    pending: &mut Vec<Box<[u8]>>,
+    entries: usize,
+    out: &mut Vec<u8>,
+) -> Cursor {
     let mut copied = 0;
+    let copy = |handle: Handle, out: &mut Vec<u8>| {
+        set_effect(out, keyspace.key(handle), keyspace.bytes(handle), keyspace.expire_at(handle));
+    };
+    while out.len() < COPY_MESSAGE_BYTES {
+        let Some(key) = pending.pop() else { break };
+        copied += 1;
+        if let Some(handle) = keyspace.find(keyspace.place(&key), &key) {
+            copy(handle, out);
+        }
+    }
     while cursor < Cursor::END && copied < entries && out.len() < COPY_MESSAGE_BYTES {
         cursor = keyspace.walk(cursor, |handle| {
             copied += 1;
-            set_effect(out, keyspace.key(handle), keyspace.bytes(handle), keyspace.expire_at(handle));
+            if out.len() < COPY_MESSAGE_BYTES {
+                copy(handle, out);
+            } else {
+                pending.push(keyspace.key(handle).into());
+            }
         });
     }
     if keyspace.walk_is_over(cursor) { Cursor::END } else { cursor }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyspace::{Encoding, Payload};
+
+    #[test]
+    fn messages_of_a_copy_stay_small_whatever_the_values_are() {
+        let mut keyspace = Keyspace::new((1, 2));
+        let value = vec![b'v'; 30_000];
+        for number in 0..400 {
+            // One slot, one segment: one piece of the walk.
+            let key = format!("{{tag}}:{number}");
+            let place = keyspace.place(key.as_bytes());
+            keyspace.put(place, key.as_bytes(), Payload::Slice(&value), Encoding::Raw, None).unwrap();
+        }
+        let (mut cursor, mut pending, mut sent, mut messages) = (Cursor::START, Vec::new(), 0, 0);
+        while cursor < Cursor::END || !pending.is_empty() {
+            let mut out = Vec::new();
+            cursor = copy_some(&keyspace, cursor, &mut pending, 256, &mut out);
+            assert!(out.len() < COPY_MESSAGE_BYTES + value.len() + 100, "{}", out.len());
+            sent += out.len() / value.len();
+            messages += 1;
+        }
+        assert_eq!(sent, 400);
+        assert!(messages > 100);
+    }
 }
