@@ -138,8 +138,9 @@ fn a_taken_port_is_named_with_its_flag_and_nothing_stays_behind() {
         assert!(!finished.output.contains("panicked"), "{}", finished.output);
         drop(holder);
         for port in nodes.iter().chain([&listen, &admin]) {
-            TcpListener::bind(port.address())
-                .unwrap_or_else(|error| panic!("{} is held: {error}", port.number()));
+            eventually(&format!("port {} is free again", port.number()), || {
+                TcpListener::bind(port.address()).map(drop).map_err(|error| error.to_string())
+            });
         }
     }
 }
