@@ -1,64 +1,11 @@
 //! `bench load` end to end: the real program against a real redis-server, and against servers that
 //! misbehave.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use pointsman_integration::{RedisServer, ports};
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
-
-/// A redis-server on a free port, ended with its owner.
-struct Redis {
-    process: Child,
-    port: u16,
-    dir: std::path::PathBuf,
-}
-
-impl Redis {
-    /// `None`, said aloud, where redis-server is not installed.
-    fn start(name: &str, more: &[&str]) -> Option<Redis> {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-        let dir = std::env::temp_dir().join(format!("bench-load-test-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        let spawned = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-            .arg("--dir")
-            .arg(&dir)
-            .args(more)
-            .stdout(Stdio::null())
-            .spawn();
-        let Ok(process) = spawned else {
-            eprintln!(
-                "SKIPPED: {name} needs redis-server, which is not installed (Debian package redis-server)"
-            );
-            return None;
-        };
-        let redis = Redis { process, port, dir };
-        let begun = Instant::now();
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-            assert!(begun.elapsed() < Duration::from_secs(20), "redis-server does not listen on {port}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Some(redis)
-    }
-
-    /// The first line of the answer, and of a bulk string the second.
-    fn ask(&self, request: &str) -> String {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        stream.write_all(format!("{request}\r\n").as_bytes()).unwrap();
-        let mut lines = BufReader::new(stream).lines();
-        let first = lines.next().unwrap().unwrap();
-        if first.starts_with('$') && first != "$-1" { lines.next().unwrap().unwrap() } else { first }
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        let _ = std::fs::remove_dir_all(&self.dir);
-    }
-}
+use std::process::{Command, Output};
+use std::time::Duration;
 
 fn load(port: u16, arguments: &str) -> Output {
     Command::new(env!("CARGO_BIN_EXE_bench"))
@@ -79,7 +26,7 @@ fn report(port: u16, arguments: &str, status: i32) -> serde_json::Value {
 
 #[test]
 fn every_workload_runs_clean_and_leaves_what_it_wrote() {
-    let Some(redis) = Redis::start("workloads", &[]) else { return };
+    let redis = RedisServer::standalone();
     for (arguments, requests) in [
         ("--prefill --requests 0 --keys 1000 --value-bytes 100", 1_000),
         ("--workload get --requests 5003 --clients 7 --pipeline 16 --keys 1000", 5_003),
@@ -89,50 +36,51 @@ fn every_workload_runs_clean_and_leaves_what_it_wrote() {
         ("--workload mset --mget-keys 5 --requests 500 --keys 1000", 500),
         ("--workload mixed:0.5 --requests 2000 --pipeline 10 --keys 1000 --key-distribution hot", 2_000),
     ] {
-        let report = report(redis.port, arguments, 0);
+        let report = report(redis.port(), arguments, 0);
         assert_eq!(report["requests"], requests, "{arguments}");
         assert_eq!(report["misses"], 0, "{arguments}");
         assert!(report["latency"]["p50_us"].as_f64().unwrap() > 0.0, "{arguments}");
         assert!(report["latency"]["max_us"].as_f64() >= report["latency"]["p99_us"].as_f64(), "{arguments}");
     }
-    assert_eq!(redis.ask("DBSIZE"), ":1010", "1,000 keys and 10 counters");
-    assert_eq!(redis.ask("STRLEN key:000000000000"), ":64");
-    let counted: i64 =
-        (0..10).map(|key| redis.ask(&format!("GET counter:{key:012}")).parse::<i64>().unwrap()).sum();
+    assert_eq!(redis.client().line("DBSIZE").int(), 1_010, "1,000 keys and 10 counters");
+    assert_eq!(redis.client().line("STRLEN key:000000000000").int(), 64);
+    let counted: i64 = (0..10)
+        .map(|key| redis.client().line(&format!("GET counter:{key:012}")).text().parse::<i64>().unwrap())
+        .sum();
     assert_eq!(counted, 3_000, "every INCR was executed once");
 }
 
 #[test]
 fn sequential_keys_with_an_expiry_are_written_once_each() {
-    let Some(redis) = Redis::start("sequential", &[]) else { return };
+    let redis = RedisServer::standalone();
     report(
-        redis.port,
+        redis.port(),
         "--workload set --key-distribution sequential --keys 777 --requests 777 --ttl 1000",
         0,
     );
-    assert_eq!(redis.ask("DBSIZE"), ":777");
-    let ttl: i64 = redis.ask("TTL key:000000000776").trim_start_matches(':').parse().unwrap();
+    assert_eq!(redis.client().line("DBSIZE").int(), 777);
+    let ttl: i64 = redis.client().line("TTL key:000000000776").int();
     assert!((1..=1_000).contains(&ttl), "{ttl}");
 }
 
 #[test]
 fn an_open_loop_keeps_its_rate_and_watches_processes() {
-    let Some(redis) = Redis::start("open", &[]) else { return };
+    let redis = RedisServer::standalone();
     let arguments =
-        format!("--rate 2000 --requests 1000 --clients 5 --threads 2 --watch-pid {}", redis.process.id());
-    let report = report(redis.port, &arguments, 0);
+        format!("--rate 2000 --requests 1000 --clients 5 --threads 2 --watch-pid {}", redis.pid());
+    let report = report(redis.port(), &arguments, 0);
     assert_eq!(report["requests"], 1_000);
     assert_eq!(report["misses"], 1_000, "nothing was prefilled");
     let seconds = report["seconds"].as_f64().unwrap();
     assert!(seconds > 0.49, "1,000 requests at 2,000/s took {seconds} s: faster than the schedule");
-    assert_eq!(report["watched"][0]["pid"], redis.process.id());
+    assert_eq!(report["watched"][0]["pid"], redis.pid());
     assert!(report["watched"][0]["resident_bytes"].as_u64().unwrap() > 1_000_000);
 }
 
 #[test]
 fn a_run_of_a_duration_ends_by_the_clock_and_warms_up() {
-    let Some(redis) = Redis::start("duration", &[]) else { return };
-    let report = report(redis.port, "--duration 0.4 --warmup 0.2 --progress", 0);
+    let redis = RedisServer::standalone();
+    let report = report(redis.port(), "--duration 0.4 --warmup 0.2 --progress", 0);
     let seconds = report["seconds"].as_f64().unwrap();
     assert!((0.39..5.0).contains(&seconds), "{seconds} s were measured");
     let rate = report["requests_per_second"].as_f64().unwrap();
@@ -141,33 +89,34 @@ fn a_run_of_a_duration_ends_by_the_clock_and_warms_up() {
 
 #[test]
 fn error_replies_are_counted_by_code_with_a_sample() {
-    let Some(redis) = Redis::start("errors", &[]) else { return };
-    redis.ask("SET counter:000000000000 text");
-    let report = report(redis.port, "--workload incr --keys 1 --requests 100 --pipeline 5", 2);
+    let redis = RedisServer::standalone();
+    redis.client().line("SET counter:000000000000 text");
+    let report = report(redis.port(), "--workload incr --keys 1 --requests 100 --pipeline 5", 2);
     assert_eq!(report["requests"], 100);
     assert_eq!(report["errors"], 100);
     assert_eq!(report["errors_by_code"][0]["code"], "ERR");
     assert!(report["errors_by_code"][0]["sample"].as_str().unwrap().contains("not an integer"));
-    let text = load(redis.port, "--workload incr --keys 1 --requests 10");
+    let text = load(redis.port(), "--workload incr --keys 1 --requests 10");
     assert!(String::from_utf8_lossy(&text.stdout).contains("10 ERRORS"));
 }
 
 #[test]
 fn passwords_are_given_and_a_wrong_one_is_told() {
-    let Some(redis) = Redis::start("password", &["--requirepass", "secret"]) else { return };
+    let redis = RedisServer::with_options(&["--requirepass", "secret"]);
     for arguments in ["--password secret", "--password secret --resp 3"] {
-        assert_eq!(report(redis.port, &format!("--requests 10 {arguments}"), 0)["errors"], 0);
+        assert_eq!(report(redis.port(), &format!("--requests 10 {arguments}"), 0)["errors"], 0);
     }
-    let refused = load(redis.port, "--requests 10 --password wrong");
+    let refused = load(redis.port(), "--requests 10 --password wrong");
     assert_eq!(refused.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("WRONGPASS"));
-    let none = report(redis.port, "--requests 10", 2);
+    let none = report(redis.port(), "--requests 10", 2);
     assert_eq!(none["errors_by_code"][0]["code"], "NOAUTH");
 }
 
 #[test]
 fn a_server_that_is_not_there_is_named() {
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let reserved = ports::reserve();
+    let port = reserved.number();
     let output = load(port, "--requests 1");
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains(&format!("cannot connect to 127.0.0.1:{port}")));

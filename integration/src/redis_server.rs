@@ -23,7 +23,13 @@ impl RedisServer {
     /// A standalone server without persistence.
     #[track_caller]
     pub fn standalone() -> RedisServer {
-        RedisServer::start(ports::reserve, &[])
+        RedisServer::with_options(&[])
+    }
+
+    /// The same with more of redis-server's options, as on its command line.
+    #[track_caller]
+    pub fn with_options(options: &[&str]) -> RedisServer {
+        RedisServer::start(ports::reserve, options)
     }
 
     /// A node of a cluster to be; `options` are more of redis-server's, as on its command line.
@@ -51,6 +57,11 @@ impl RedisServer {
     /// `127.0.0.1:port`.
     pub fn address(&self) -> String {
         self.port.address()
+    }
+
+    /// Its process, or the one that [`Self::restart`] started.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
     }
 
     /// Its port.
@@ -116,7 +127,8 @@ impl RedisServer {
             let mut client = Client::try_connect(&address).map_err(|error| error.to_string())?;
             client.send(&["PING"]);
             let reply = client.try_read().map_err(|error| error.to_string())?;
-            check(reply == "+PONG\r\n", reply.to_string()).map(|()| true)
+            // One that wants a password is up, too.
+            check(reply == "+PONG\r\n" || reply.is_error_of("NOAUTH"), reply.to_string()).map(|()| true)
         })
     }
 }

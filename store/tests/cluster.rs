@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{Client, Redis, eventually, listen};
+use common::{Client, address_of, eventually, listen};
+use pointsman_integration::{RedisServer, tools};
 use pointsman_protocol::resp::reply::{elements, payload};
 use pointsman_protocol::{HostPort, NodeId, Slot};
 use pointsman_store::{ClusterMap, Member, NodeHandle, NodeLimits, ShardMap, start};
@@ -184,18 +185,8 @@ fn cluster_commands_describe_the_map() {
 /// The same lines to a node and to a redis-server that owns the same slots.
 #[test]
 fn redirects_and_errors_are_those_of_redis() {
-    let file = std::env::temp_dir().join(format!("pointsman-store-test-{}.conf", std::process::id()));
-    let file_name = file.display().to_string();
-    let options = [
-        "--cluster-enabled",
-        "yes",
-        "--cluster-config-file",
-        &file_name,
-        "--cluster-require-full-coverage",
-        "no",
-    ];
-    let Some(redis) = Redis::start(&options) else { return };
-    let mut theirs = Client::connect(&redis.address);
+    let redis = RedisServer::cluster_node(&["--cluster-require-full-coverage", "no"]);
+    let mut theirs = Client::connect(&address_of(&redis));
     // Slots of `b` and `d`, but not of `a`.
     theirs.expect("CLUSTER ADDSLOTSRANGE 0 5460 11000 12000", "+OK\r\n");
     eventually("redis-server has made up its mind", || {
@@ -275,7 +266,7 @@ fn redirects_and_errors_are_those_of_redis() {
             .replace(&port.to_string(), "PORT")
             .replace(&port.wrapping_add(10_000).to_string(), "BUS")
     };
-    let theirs_nodes = nodes(&mut theirs, redis.address.port());
+    let theirs_nodes = nodes(&mut theirs, redis.port());
     // A redis-server that nobody has met does not know its own address, and has epoch 0.
     let theirs_nodes = theirs_nodes.replace(":PORT@BUS", "127.0.0.1:PORT@BUS").replace(" 0 0 0 ", " 0 0 1 ");
     let ours_nodes = nodes(&mut ours, node.address().port());
@@ -283,20 +274,14 @@ fn redirects_and_errors_are_those_of_redis() {
         assert_eq!(ours_nodes, theirs_nodes);
     }
     node.stop();
-    drop(redis);
-    let _ = std::fs::remove_file(file);
 }
 
 #[test]
 fn redis_cli_follows_redirects() {
-    if Command::new("redis-cli").arg("--version").output().is_err() {
-        eprintln!("skipped: there is no redis-cli on the path");
-        return;
-    }
     let cluster = Cluster::start(3);
     cluster.wait_for_replicas();
     let cli = |arguments: &[&str]| {
-        let output = Command::new("redis-cli")
+        let output = Command::new(tools::redis("redis-cli"))
             .args(["-p", &cluster.port(0).to_string()])
             .args(arguments)
             .output()

@@ -5,7 +5,8 @@
 
 mod common;
 
-use common::{Client, Random, Redis, primary};
+use common::{Client, Random, address_of, primary};
+use pointsman_integration::RedisServer;
 use pointsman_protocol::resp::reply::{elements, integer};
 use pointsman_store::NodeLimits;
 
@@ -288,9 +289,9 @@ fn equal(name: &[u8], ours: &[u8], theirs: &[u8]) -> bool {
 }
 
 fn compare(seed: u64, commands: usize, resp3: bool) {
-    let Some(redis) = Redis::start(&["--databases", "1"]) else { return };
+    let redis = RedisServer::with_options(&["--databases", "1"]);
     let node = primary(NodeLimits::default());
-    let (mut ours, mut theirs) = (Client::connect(node.address()), Client::connect(&redis.address));
+    let (mut ours, mut theirs) = (Client::connect(node.address()), Client::connect(&address_of(&redis)));
     if resp3 {
         ours.call(&["HELLO", "3"]);
         theirs.call(&["HELLO", "3"]);

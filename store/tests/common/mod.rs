@@ -1,12 +1,12 @@
 //! What the tests of whole nodes share: nodes on free ports, a plain client, waiting for conditions.
 #![allow(dead_code, missing_docs)]
 
+use pointsman_integration::RedisServer;
 use pointsman_protocol::HostPort;
 use pointsman_protocol::resp::{ReplyScanner, encode};
 use pointsman_store::{NodeHandle, NodeLimits, NodeSpec, Role, start};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a test gives up.
@@ -125,43 +125,9 @@ impl Client {
     }
 }
 
-/// A redis-server of its own, without persistence; `None` where there is none on the path.
-pub struct Redis {
-    child: Child,
-    pub address: HostPort,
-}
-
-impl Redis {
-    pub fn start(options: &[&str]) -> Option<Redis> {
-        let probe = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status();
-        if !probe.is_ok_and(|status| status.success()) {
-            eprintln!("skipped: there is no redis-server on the path");
-            return None;
-        }
-        let (listener, address) = listen();
-        drop(listener);
-        let directory = std::env::temp_dir();
-        let child = Command::new("redis-server")
-            .args(["--port", &address.port().to_string(), "--save", "", "--appendonly", "no"])
-            .arg("--dir")
-            .arg(directory)
-            .args(options)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let redis = Redis { child, address };
-        eventually("redis-server listens", || {
-            TcpStream::connect((redis.address.host(), redis.address.port())).ok()
-        });
-        Some(redis)
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Where a redis-server listens.
+pub fn address_of(redis: &RedisServer) -> HostPort {
+    HostPort::new("127.0.0.1", redis.port())
 }
 
 /// Everything a node holds: key, value, absolute expiry; by one SCAN.
