@@ -34,8 +34,8 @@ lint: ## format check and clippy only
 
 bench: ## measure Pointsman beside its peers; ARGS are those of `bench compare`
 	@scripts/setup build
-	cargo build --release --bin pointsman --bin pointsman-store --bin bench
-	cargo run --release --bin bench -- compare $(ARGS)
+	cargo build --release --workspace --bins
+	cargo run --release -p pointsman-bench -- compare $(ARGS)
 
 clean: ## remove what was built and what the tests installed here
 	cargo clean

@@ -83,7 +83,7 @@ impl Peer {
 
     fn how_to_get(self) -> &'static str {
         match self {
-            Peer::Pointsman => "cargo build --release -p pointsman-proxy, or --pointsman PATH",
+            Peer::Pointsman => "cargo build --release -p pointsman, or --pointsman PATH",
             Peer::Direct => "Debian package redis-server, or --redis-server PATH",
             Peer::Twemproxy => "Debian package nutcracker, or --twemproxy PATH",
             Peer::Haproxy => "Debian package haproxy, or --haproxy PATH",

@@ -26,6 +26,9 @@ use pointsman_protocol::Slot;
 use std::hint::black_box;
 use table::{Facts, Table};
 
+/// Keys that [`Keyspace::warm`] takes a step with at once: about as many loads as a core keeps under way.
+const WARM_AT_ONCE: usize = 32;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Keyspace {
@@ -66,12 +69,21 @@ impl Keyspace {
         self.table.find(place, |handle| self.entries.key_is(handle, key))
     }
 
-    /// Loads what [`Self::find`] will need into the cache, without waiting for it: independent calls
-    /// overlap where finds that depend on each other do not. What it returns has no meaning but must
-    /// be used, lest the loads be optimised away.
-    #[inline]
-    pub fn warm(&self, place: Place) -> usize {
-        self.table.find(place, |handle| self.entries.warm(handle)).map_or(0, |handle| handle.0 as usize)
+    /// Loads what [`Self::find`] will need for these keys into the cache: the segments of all of them,
+    /// then the places in their tables, then the entries. The loads of one step do not depend on each
+    /// other, so the processor overlaps them; the few instructions of each let many be under way at
+    /// once. What it returns has no meaning but must be used, lest the loads be optimised away.
+    pub fn warm(&self, places: &[Place]) -> usize {
+        let mut met = 0;
+        for places in places.chunks(WARM_AT_ONCE) {
+            met += places.iter().map(|place| self.table.warm(*place)).sum::<usize>();
+            let mut handles = [None; WARM_AT_ONCE];
+            for (handle, place) in handles.iter_mut().zip(places) {
+                *handle = self.table.find(*place, |_| true);
+            }
+            met += handles.iter().flatten().filter(|handle| self.entries.warm(**handle)).count();
+        }
+        met
     }
 
     /// The key of an entry.

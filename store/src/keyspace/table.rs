@@ -177,6 +177,13 @@ impl Table {
         segment.handles.find(place.hash, |handle| is(Handle(*handle))).map(|handle| Handle(*handle))
     }
 
+    /// Loads the segment of a key into the cache, but nothing of its table; see
+    /// [`super::Keyspace::warm`]. What it returns has no meaning.
+    #[inline]
+    pub fn warm(&self, place: Place) -> usize {
+        self.segment(place.slot, place.prefix()).map_or(0, Segment::len)
+    }
+
     /// The segment that holds the given prefix of a slot; `None` if the slot is empty.
     pub fn segment(&self, slot: u16, prefix: u32) -> Option<&Segment> {
         self.segments.get(self.segment_number(slot, prefix)?)
