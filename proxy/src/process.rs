@@ -1,7 +1,5 @@
 //! What the process as a whole is set to.
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
 /// A task that panics leaves half a worker behind: its clients hang, and nothing tells. Ending the
 /// process is better; whoever supervises it starts a fresh one. Bundled nodes are excepted: they
 /// answer a command that fails by a bug with an error, and go on.
@@ -14,16 +12,4 @@ pub fn abort_on_panic() {
             std::process::abort();
         }
     }));
-}
-
-/// Every client and every connection to a node is a file descriptor; many systems allow a process
-/// 1,024 unless it asks for more.
-pub fn raise_file_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current < limit.maximum {
-        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-        if let Err(error) = setrlimit(Resource::Nofile, raised) {
-            tracing::warn!(%error, "the limit of open files stays as it is");
-        }
-    }
 }

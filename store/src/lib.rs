@@ -23,6 +23,7 @@ mod stats;
 pub use cluster::map::{ClusterMap, MapError, Member, ShardMap};
 pub use limits::NodeLimits;
 pub use node::{NodeHandle, NodeSpec, Role, start};
+pub use process::{avoid_huge_pages, raise_file_limit};
 
 /// The version of Redis whose behaviour this node shows, and tells to clients that ask.
 pub const REDIS_VERSION: &str = "7.2.4";

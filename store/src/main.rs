@@ -2,7 +2,9 @@
 
 use clap::Parser;
 use pointsman_protocol::HostPort;
-use pointsman_store::{ClusterMap, Member, NodeLimits, NodeSpec, Role, ShardMap, start};
+use pointsman_store::{
+    ClusterMap, Member, NodeLimits, NodeSpec, Role, ShardMap, avoid_huge_pages, raise_file_limit, start,
+};
 use std::io::IsTerminal;
 use std::net::TcpListener;
 use std::process::ExitCode;
@@ -91,6 +93,8 @@ fn main() -> ExitCode {
 }
 
 fn run(options: Options) -> Result<(), String> {
+    raise_file_limit();
+    avoid_huge_pages();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

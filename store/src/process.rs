@@ -1,7 +1,31 @@
-//! What the operating system says of this process. All of it is for showing: where it cannot be read,
-//! zero is shown.
+//! What the operating system says of this process, and what is asked of it. What it says is for
+//! showing: where it cannot be read, zero is shown.
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::disable_transparent_huge_pages;
 use std::fs;
+
+/// Has memory come in pages of the usual size. A huge page is cleared, and perhaps put together first,
+/// by whoever touches it first: with them the longest insert of 16 million takes tens of milliseconds,
+/// without them less than one, for 2 or 3 in a hundred of the throughput. A proxy with 10,000 idle
+/// clients holds 22 MB instead of 36.
+pub fn avoid_huge_pages() {
+    if let Err(error) = disable_transparent_huge_pages(true) {
+        tracing::warn!(%error, "huge pages cannot be switched off; growing may pause for tens of milliseconds");
+    }
+}
+
+/// Every client and every connection to a node is a file descriptor; many systems allow a process
+/// 1,024 unless it asks for more.
+pub fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current < limit.maximum {
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, "the limit of open files stays as it is");
+        }
+    }
+}
 
 /// Bytes of memory that are resident.
 pub fn resident_bytes() -> usize {

@@ -31,6 +31,30 @@ fn requests_under_way_are_answered_and_new_clients_are_not_taken() {
 }
 
 #[test]
+fn requests_read_but_not_yet_sent_are_answered_too() {
+    // Far more than a client may have in flight: the rest waits in the proxy.
+    const REQUESTS: usize = 5_000;
+    let fake = Fake::start(1, 0);
+    let mut pointsman = Setup::cluster(fake.addresses()).start();
+    let mut client = pointsman.client();
+    client.line("SET k v");
+    let gate = fake.gate();
+    fake.rule(Rule::on("GET", Act::Hold(gate.clone())).times(1));
+    client.send_all(&vec![words(&["GET", "k"]); REQUESTS]);
+    fake.wait_for("the first is under way", 1, |received| received.is("GET"));
+    pointsman.signal("TERM");
+    eventually("no new clients are taken", || match Client::try_connect(pointsman.address()) {
+        Err(_) => Ok(()),
+        Ok(mut client) => check(client.is_closed_within(Duration::from_millis(50)), "it was let in"),
+    });
+    gate.open();
+    for nth in 0..REQUESTS {
+        assert_eq!(client.read(), Reply::bulk("v"), "reply {nth}");
+    }
+    assert!(pointsman.wait().success());
+}
+
+#[test]
 fn idle_clients_do_not_hold_it_up() {
     let fake = Fake::start(1, 0);
     let mut pointsman =

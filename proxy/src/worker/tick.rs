@@ -104,8 +104,9 @@ impl Router {
     }
 
     fn drain_clients(&mut self) {
-        // Nothing more is read from them; they go as soon as what is on its way has been answered.
-        for (_, client) in self.clients.iter_mut().filter(|(_, client)| !client.closing) {
+        // Nothing more is read from them; they go as soon as what is on its way has been answered. One
+        // that was stopped has requests that were read but not sent yet: it has those first.
+        for (_, client) in self.clients.iter_mut().filter(|(_, client)| !client.closing && !client.paused) {
             client.closing = true;
             client.wake();
         }

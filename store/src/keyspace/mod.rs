@@ -277,5 +277,8 @@ fn facts(entries: &Entries, secret: siphash::Key) -> impl Fn(Handle) -> Facts + 
 }
 
 #[cfg(test)]
+#[path = "growth_tests.rs"]
+mod growth_tests;
+#[cfg(test)]
 #[path = "keyspace_tests.rs"]
 mod tests;
