@@ -25,3 +25,4 @@ mod shutdown;
 mod split;
 mod timeouts;
 mod topology;
+mod transactions;

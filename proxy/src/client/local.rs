@@ -23,14 +23,30 @@ type Refused = String;
 /// Answers a request that needs no backend.
 pub fn answer(router: &mut Router, key: ClientKey, spec: &'static CommandSpec, args: Args<'_>) -> Step {
     let Some(client) = router.client_mut(key) else { return Step::Close };
-    let speaks = client.resp3;
     // The protocol version decides which connections its requests use; they change only when nothing
     // is on its way, so that no request overtakes another.
     if client.in_flight > 0 && matches!(spec.name, "HELLO" | "RESET") {
         client.paused = true;
         return Step::Wait;
     }
+    let (outcome, out) = reply(router, key, spec, args);
+    router.answer(key, outcome, |replies| replies.extend_from_slice(&out));
+    match router.client_mut(key) {
+        Some(client) if !client.closing => Step::Done,
+        _ => Step::Close,
+    }
+}
+
+/// The reply to a request that needs no backend.
+pub fn reply(
+    router: &mut Router,
+    key: ClientKey,
+    spec: &'static CommandSpec,
+    args: Args<'_>,
+) -> (Outcome, Vec<u8>) {
     let mut out = Vec::new();
+    let Some(client) = router.client_mut(key) else { return (Outcome::Failed, out) };
+    let speaks = client.resp3;
     let result = match spec.name {
         "PING" => ping(args, &mut out),
         "ECHO" => {
@@ -72,18 +88,13 @@ pub fn answer(router: &mut Router, key: ClientKey, spec: &'static CommandSpec, a
         name if name.starts_with("CLUSTER") => Err(NO_CLUSTER.to_owned()),
         _ => Err(refusal(Refusal::NotThroughProxy(spec), args)),
     };
-    let outcome = match result {
-        Ok(()) => Outcome::Ok,
+    match result {
+        Ok(()) => (Outcome::Ok, out),
         Err(text) => {
             out.clear();
             encode::error(&mut out, &text);
-            Outcome::Error
+            (Outcome::Error, out)
         }
-    };
-    router.answer(key, outcome, |replies| replies.extend_from_slice(&out));
-    match router.client_mut(key) {
-        Some(client) if !client.closing => Step::Done,
-        _ => Step::Close,
     }
 }
 

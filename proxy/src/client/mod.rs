@@ -10,3 +10,4 @@ pub mod local;
 pub mod replies;
 pub mod session;
 pub mod state;
+pub mod transaction;

@@ -1,6 +1,7 @@
 //! Who a client is, and where it stands.
 
 use super::replies::Replies;
+use super::transaction::Transaction;
 use crate::worker::detour::Detour;
 use pointsman_config::{ClientLimits, Reads, Secret};
 use pointsman_protocol::resp::RequestLimits;
@@ -137,6 +138,8 @@ pub struct Client {
     pub version: u64,
     /// What it said about itself.
     pub identity: Option<Box<Identity>>,
+    /// What it queued since MULTI.
+    pub transaction: Option<Box<Transaction>>,
     /// Requests that are being sent a second time.
     pub detour: Option<Box<Detour>>,
     /// Last time it sent something, in microseconds of the worker's clock.

@@ -35,10 +35,23 @@ pub enum Plan {
         /// Its row.
         spec: &'static CommandSpec,
     },
+    /// Begin, end or guard a transaction.
+    Transaction(Verb),
     /// Nothing was asked (an empty line).
     Nothing,
     /// Answer with an error.
     Refuse(Refusal),
+}
+
+/// What a command says about transactions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// MULTI.
+    Multi,
+    /// EXEC.
+    Exec,
+    /// DISCARD.
+    Discard,
 }
 
 impl Plan {
@@ -47,6 +60,7 @@ impl Plan {
     pub fn may_write(&self) -> bool {
         match self {
             Plan::Slot { spec, .. } | Plan::Split { spec, .. } | Plan::Everyone { spec } => !spec.is_read(),
+            Plan::Transaction(verb) => *verb == Verb::Exec,
             Plan::Local { .. } | Plan::Nothing | Plan::Refuse(_) => false,
         }
     }
@@ -109,6 +123,7 @@ enum Route {
     /// To the owner of one fixed slot.
     Anyone,
     Local,
+    Transaction(Verb),
     NotYet,
     NotThroughProxy,
 }
@@ -134,8 +149,12 @@ fn route_of(spec: &CommandSpec) -> Route {
         "PUBLISH" => return Route::Anyone,
         // The state these leave behind belongs to one connection, and ours are shared.
         "ASKING" | "RESTORE-ASKING" | "MIGRATE" => return Route::NotThroughProxy,
-        "MULTI" | "EXEC" | "DISCARD" | "WATCH" | "UNWATCH" | "SCAN" | "RANDOMKEY" | "WAIT" | "WAITAOF"
-        | "SWAPDB" | "MOVE" | "MONITOR" => return Route::NotYet,
+        "MULTI" => return Route::Transaction(Verb::Multi),
+        "EXEC" => return Route::Transaction(Verb::Exec),
+        "DISCARD" => return Route::Transaction(Verb::Discard),
+        "WATCH" | "UNWATCH" | "SCAN" | "RANDOMKEY" | "WAIT" | "WAITAOF" | "SWAPDB" | "MOVE" | "MONITOR" => {
+            return Route::NotYet;
+        }
         _ => {}
     }
     if matches!(container, "CLIENT" | "COMMAND" | "CLUSTER") {
@@ -187,6 +206,7 @@ pub fn plan(args: Args<'_>, authenticated: bool, keys: &mut Vec<KeyRef>) -> Plan
         Route::Everyone => Plan::Everyone { spec },
         Route::Anyone => Plan::Slot { spec, slot: keyless_slot() },
         Route::Local => Plan::Local { spec },
+        Route::Transaction(verb) => Plan::Transaction(verb),
         Route::NotYet => Plan::Refuse(Refusal::NotYet(spec)),
         Route::NotThroughProxy => Plan::Refuse(Refusal::NotThroughProxy(spec)),
     }

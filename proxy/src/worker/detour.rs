@@ -104,18 +104,19 @@ fn is_earlier(one: Ticket, other: Ticket) -> bool {
 
 /// True if two requests, as they go over the wire, have a key in common.
 fn share_a_key(one: &[u8], other: &[u8]) -> bool {
-    let keys_of = |bytes: &[u8]| -> Vec<Vec<u8>> {
-        let (mut decoder, mut found) = (RequestDecoder::new(), Vec::new());
-        if !matches!(decoder.next(bytes, &RequestLimits::AUTHENTICATED), Ok(Some(_))) {
-            return Vec::new();
-        }
-        let args = decoder.args(bytes);
-        match command::resolve(args) {
-            Ok(spec) if keys::find(spec, args, &mut found).is_ok() => {
-                found.iter().map(|key| args.at(key.index as usize).to_vec()).collect()
+    // A transaction is several commands.
+    let keys_of = |mut bytes: &[u8]| -> Vec<Vec<u8>> {
+        let (mut decoder, mut found, mut keys) = (RequestDecoder::new(), Vec::new(), Vec::new());
+        while let Ok(Some(len)) = decoder.next(bytes, &RequestLimits::AUTHENTICATED) {
+            let args = decoder.args(bytes);
+            if let Ok(spec) = command::resolve(args)
+                && keys::find(spec, args, &mut found).is_ok()
+            {
+                keys.extend(found.iter().map(|key| args.at(key.index as usize).to_vec()));
             }
-            _ => Vec::new(),
+            bytes = &bytes[len..];
         }
+        keys
     };
     let keys: HashSet<Vec<u8>> = keys_of(one).into_iter().collect();
     keys_of(other).iter().any(|key| keys.contains(key))

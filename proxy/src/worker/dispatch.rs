@@ -60,10 +60,14 @@ impl Router {
             return Step::Wait;
         }
         let (authenticated, replica_reads) = (client.authenticated, client.replica_reads);
+        let queueing = client.transaction.is_some();
         let plan = plan::plan(args, authenticated, &mut self.keys);
         // A read that went to a replica must not see what its client writes after it.
         if replica_reads > 0 && plan.may_write() {
             return self.wait(key);
+        }
+        if queueing {
+            return self.in_transaction(key, plan, args);
         }
         match plan {
             Plan::Slot { spec, slot } => {
@@ -87,6 +91,7 @@ impl Router {
                 Step::Done
             }
             Plan::Local { spec } => local::answer(self, key, spec, args),
+            Plan::Transaction(verb) => self.transaction_verb(key, verb),
             Plan::Nothing => Step::Done,
             Plan::Refuse(refusal) => {
                 self.refuse(key, args, &refusal);
@@ -108,7 +113,8 @@ impl Router {
     ) {
         let Some(client) = self.clients.get_mut(key.index as usize) else { return };
         let ticket = client.replies.open();
-        let request = Request { client: key, ticket, part: None, slot: Some(slot), traits, since: self.now };
+        let request =
+            Request { client: key, ticket, part: None, slot: Some(slot), traits, since: self.now, ahead: 0 };
         self.send(request, slot, |out| {
             if inline { encode::request_args(out, args) } else { out.extend_from_slice(frame) }
         });
@@ -116,13 +122,14 @@ impl Router {
 
     /// Sends a request or a part of one by its slot. Its ticket is open.
     #[inline]
-    fn send(&mut self, mut request: Request, slot: Slot, write: impl Fn(&mut Vec<u8>)) {
+    pub(super) fn send(&mut self, mut request: Request, slot: Slot, write: impl Fn(&mut Vec<u8>)) {
         let Some(client) = self.clients.get_mut(request.client.index as usize) else { return };
         // While a write of the same client is on its way its reads go to the primary, so that none
         // overtakes it.
         let reads = &client.listener.reads;
         let any_copy = !request.traits.write
             && reads.policy == ReadPolicy::PreferReplica
+            && request.ahead == 0
             && client.writes_in_flight == 0;
         let max_lag = any_copy.then_some(reads.max_lag_bytes);
         client.in_flight += 1;
@@ -228,7 +235,7 @@ impl Router {
         slot: Option<Slot>,
         traits: Traits,
     ) -> Request {
-        Request { client, ticket, part: Some(part), slot, traits, since: self.now }
+        Request { client, ticket, part: Some(part), slot, traits, since: self.now, ahead: 0 }
     }
 
     /// Stops a client until something of it has been answered.
@@ -257,7 +264,7 @@ impl Router {
         }
     }
 
-    fn refuse(&mut self, key: ClientKey, args: Args<'_>, refusal: &Refusal) {
+    pub(super) fn refuse(&mut self, key: ClientKey, args: Args<'_>, refusal: &Refusal) {
         self.answer(key, Outcome::Error, |out| refusal.write(args, out));
     }
 

@@ -9,6 +9,7 @@ pub mod dispatch;
 pub mod inbound;
 pub mod router;
 pub mod tick;
+pub mod transact;
 
 use crate::client::state::{Admission, ListenerContext};
 use router::{BackendContext, Router, SharedRouter};

@@ -328,6 +328,7 @@ impl Router {
             replica_reads: 0,
             version: self.snapshot.version,
             identity: None,
+            transaction: None,
             detour: None,
             active: self.now,
             dirty: false,
