@@ -12,7 +12,6 @@ fn t32_what_belongs_to_one_connection_or_one_node_is_refused() {
     for line in [
         "EXEC",
         "DISCARD",
-        "WATCH k",
         "BLPOP k 0",
         "BRPOP k 0",
         "BLMOVE k {k}2 LEFT LEFT 0",

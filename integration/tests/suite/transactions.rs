@@ -34,6 +34,16 @@ const DIALOGUES: &[&[&str]] = &[
         "ZSCORE {t}z m",
         "EXEC",
     ],
+    &["UNWATCH", "MULTI", "UNWATCH", "GET {t}n", "EXEC"],
+    &["WATCH {t}a {t}b", "GET {t}a", "MULTI", "INCR {t}a", "EXEC", "GET {t}a"],
+    &["WATCH {t}a", "INCR {t}a", "MULTI", "INCR {t}a", "EXEC", "GET {t}a"],
+    &["WATCH {t}a", "INCR {t}a", "UNWATCH", "MULTI", "INCR {t}a", "EXEC"],
+    &["WATCH {t}a", "WATCH {t}b", "INCR {t}b", "MULTI", "EXEC"],
+    &["WATCH {t}a", "INCR {t}a", "MULTI", "PING", "EXEC", "MULTI", "PING", "EXEC"],
+    &["WATCH {t}a", "MULTI", "WATCH {t}b", "INCR {t}a", "EXEC"],
+    &["WATCH {t}a", "INCR {t}a", "MULTI", "DISCARD", "MULTI", "INCR {t}a", "EXEC"],
+    &["WATCH {t}a", "INCR {t}a", "MULTI", "NOSUCH", "EXEC", "MULTI", "INCR {t}a", "EXEC"],
+    &["WATCH", "EXEC"],
     &["MULTI", "INCR {t}n", "RESET", "EXEC", "GET {t}n"],
 ];
 
@@ -175,4 +185,135 @@ fn t48_transactions_stay_whole_while_their_slots_move() {
     assert_eq!(sum, executed.load(Ordering::Relaxed) as i64, "each executed once");
     println!("{sum} transactions while {} slots moved", moves.done());
     assert!(pointsman.metrics().sum("pointsman_redirects_total", &[]) > 0.0);
+}
+
+#[test]
+fn t44_a_watched_key_that_changes_aborts_the_transaction_every_time() {
+    let cluster = Cluster::shared();
+    let pointsman = Setup::cluster(cluster.addresses()).with(|setup| setup.workers = 2).start();
+    let (mut watching, mut other) = (pointsman.client(), pointsman.client());
+    watching.line("SET t44 0");
+    for round in 0..1000 {
+        let key = format!("t44:{}", round % 50);
+        watching.command(&["WATCH", &key]);
+        other.command(&["SET", &key, &format!("{round}")]);
+        watching.line("MULTI");
+        watching.command(&["SET", &key, "lost update"]);
+        let reply = watching.line("EXEC");
+        assert!(reply.is_null(), "round {round}: {reply}");
+        assert_eq!(other.command(&["GET", &key]), Reply::bulk(round.to_string()));
+        // And one that did not change goes through.
+        watching.command(&["WATCH", &key]);
+        let all = watching.pipeline(&[words(&["MULTI"]), words(&["INCR", &key]), words(&["EXEC"])]);
+        assert_eq!(all[2].elements()[0].int(), round + 1, "{}", all[2]);
+    }
+    let connections = pointsman.metrics().sum("pointsman_pinned_connections", &[]);
+    assert!((1.0..=6.0).contains(&connections), "connections are used again: {connections}");
+}
+
+#[test]
+fn t49_t51_connections_of_ones_own_are_clean_bounded_and_given_back() {
+    let cluster = Cluster::shared();
+    let pointsman = Setup::cluster(cluster.addresses())
+        .with(|setup| setup.backend_extra.push("pinned_max: 2".into()))
+        .start();
+    let mut clients = [pointsman.client(), pointsman.client(), pointsman.client()];
+    for client in &mut clients[..2] {
+        assert_eq!(client.line("WATCH t49w"), Reply::ok());
+    }
+    assert!(clients[2].line("WATCH t49w").error().contains("pinned_max"));
+    // The one who leaves makes room, and takes what it watched along.
+    let [leaving, staying, mut waiting] = clients;
+    drop(leaving);
+    eventually("there is room again", || match waiting.line("WATCH t49w") {
+        reply if reply == Reply::ok() => Ok(()),
+        reply => Err(reply),
+    });
+    pointsman.client().line("SET t49w changed");
+    assert_eq!(waiting.line("UNWATCH"), Reply::ok());
+    drop(staying);
+    let mut next = pointsman.client();
+    eventually("the next client has it", || match next.line("WATCH t49w:other{t49w}") {
+        reply if reply == Reply::ok() => Ok(()),
+        reply => Err(reply),
+    });
+    let all = next.pipeline(&[words(&["MULTI"]), words(&["PING"]), words(&["EXEC"])]);
+    assert_eq!(all[2].elements().len(), 1, "nothing of the client before is watched: {}", all[2]);
+}
+
+#[test]
+fn t50_a_lost_connection_aborts_what_was_watched_on_it() {
+    let cluster = Cluster::start(3, 0);
+    let pointsman = Setup::cluster(cluster.addresses()).allow(&["connection lost"]).start();
+    let mut client = pointsman.client();
+    client.line("SET t50 1");
+    client.line("WATCH t50");
+    for node in cluster.primaries() {
+        cluster.node(node).client().line("CLIENT KILL TYPE normal SKIPME yes");
+    }
+    eventually("the proxy has noticed", || {
+        let connections = pointsman.metrics().sum("pointsman_pinned_connections", &[]);
+        if connections == 0.0 { Ok(()) } else { Err(connections) }
+    });
+    let all = client.pipeline(&[words(&["MULTI"]), words(&["INCR", "t50"]), words(&["EXEC"])]);
+    assert!(all[2].is_null(), "{}", all[2]);
+    let all = client.pipeline(&[words(&["MULTI"]), words(&["INCR", "t50"]), words(&["EXEC"])]);
+    assert_eq!(all[2].elements()[0].int(), 2, "and then all is as before: {}", all[2]);
+}
+
+#[test]
+fn t48_watched_counters_stay_exact_while_their_slots_move() {
+    const CLIENTS: usize = 4;
+    let cluster = Cluster::start(3, 0);
+    let pointsman = Setup::cluster(cluster.addresses())
+        .with(|setup| {
+            setup.workers = 2;
+            setup.request_timeout_ms = 20_000;
+        })
+        .start();
+    let keys: Vec<String> = (0..10).map(|number| format!("t48w:{number}")).collect();
+    let slots = slots_of(&keys);
+    let mut random = Random::for_test(49);
+    let (moves, executed, aborted) = (Moves::default(), AtomicUsize::new(0), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        let mut moving = random.fork();
+        let (moves, executed, aborted) = (&moves, &executed, &aborted);
+        let (cluster, keys, pointsman) = (&cluster, &keys, &pointsman);
+        scope.spawn(move || moves.run(cluster, &slots, &mut moving));
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|_| {
+                let mut random = random.fork();
+                scope.spawn(move || {
+                    let mut client = pointsman.client();
+                    while moves.done() < 40 {
+                        let key = random.pick(keys);
+                        assert_eq!(client.command(&["WATCH", key]), Reply::ok());
+                        let value = client.command(&["GET", key]);
+                        let next = if value.is_null() { 1 } else { value.text().parse::<i64>().unwrap() + 1 };
+                        let all = client.pipeline(&[
+                            words(&["MULTI"]),
+                            words(&["SET", key, &next.to_string()]),
+                            words(&["EXEC"]),
+                        ]);
+                        let count = if all[2].is_null() { aborted } else { executed };
+                        assert!(!all[2].is_error(), "{}", all[2]);
+                        count.fetch_add(1, Ordering::Relaxed);
+                    }
+                })
+            })
+            .collect();
+        let outcomes: Vec<_> = clients.into_iter().map(|client| client.join()).collect();
+        moves.stop();
+        assert!(outcomes.iter().all(Result::is_ok), "a client met an error");
+    });
+    let mut client = pointsman.client();
+    let sum: i64 = keys
+        .iter()
+        .map(|key| client.command(&["GET", key]))
+        .filter(|reply| !reply.is_null())
+        .map(|reply| reply.text().parse::<i64>().unwrap())
+        .sum();
+    let (executed, aborted) = (executed.into_inner(), aborted.into_inner());
+    assert_eq!(sum, executed as i64, "no update was lost ({aborted} aborted, {} slots moved)", moves.done());
+    println!("{executed} executed, {aborted} aborted, {} slots moved", moves.done());
 }

@@ -52,6 +52,8 @@ pub struct Traits {
     pub script: bool,
     /// It went to a replica.
     pub replica: bool,
+    /// It went over a connection of its client's own ([`crate::worker::pin`]).
+    pub pinned: bool,
     /// The client's detour waits for it ([`crate::worker::detour`]).
     pub detour: bool,
     /// Redirects followed so far.
@@ -146,6 +148,10 @@ pub struct Connection {
     pub retiring: bool,
     /// Set to have its task close it, with the reason.
     pub close: Option<&'static str>,
+    /// It is one client's own for a while, or waits for the next such client: it is in no lane.
+    pub pinned: bool,
+    /// Whose own it is.
+    pub holder: ClientKey,
     /// It has answered something since it came up.
     pub answered: bool,
     /// Its task's waker.
@@ -185,6 +191,8 @@ impl Connection {
             write_blocked: false,
             retiring: false,
             close: None,
+            pinned: false,
+            holder: ClientKey::NOBODY,
             answered: false,
             waker: None,
             counters,
@@ -224,7 +232,8 @@ impl Connection {
         });
     }
 
-    fn enqueue_swallowed(&mut self, bytes: &[u8], now: u64) {
+    /// Puts a request at the tail whose reply nobody waits for.
+    pub fn enqueue_swallowed(&mut self, bytes: &[u8], now: u64) {
         let request = Request {
             client: ClientKey::NOBODY,
             ticket: Ticket(0),

@@ -33,20 +33,6 @@ pub struct Transaction {
     aborted: bool,
 }
 
-impl Default for Transaction {
-    fn default() -> Self {
-        Transaction {
-            bytes: MULTI.to_vec(),
-            sent: 0,
-            local: Vec::new(),
-            local_bytes: 0,
-            slot: None,
-            writes: false,
-            aborted: false,
-        }
-    }
-}
-
 /// What keeps a command from being queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotQueued {
@@ -57,6 +43,19 @@ pub enum NotQueued {
 }
 
 impl Transaction {
+    /// An empty one; `slot` is that of the keys being watched.
+    pub fn new(slot: Option<Slot>) -> Transaction {
+        Transaction {
+            bytes: MULTI.to_vec(),
+            sent: 0,
+            local: Vec::new(),
+            local_bytes: 0,
+            slot,
+            writes: false,
+            aborted: false,
+        }
+    }
+
     /// Queues a command for the node. `slot` is that of its keys, if it has any; `bytes_max` bounds the whole.
     pub fn queue(
         &mut self,
@@ -164,7 +163,7 @@ mod tests {
 
     #[test]
     fn goes_out_as_one_piece() {
-        let mut transaction = Transaction::default();
+        let mut transaction = Transaction::new(None);
         queue(&mut transaction, &["PING"], None).unwrap();
         assert!(transaction.slot().is_none());
         queue(&mut transaction, &["GET", "k"], Some(7)).unwrap();
@@ -183,7 +182,7 @@ mod tests {
 
     #[test]
     fn keeps_to_one_slot_and_to_its_size() {
-        let mut transaction = Transaction::default();
+        let mut transaction = Transaction::new(None);
         queue(&mut transaction, &["GET", "k"], Some(7)).unwrap();
         assert_eq!(queue(&mut transaction, &["GET", "l"], Some(8)), Err(NotQueued::CrossSlot));
         assert_eq!(queue(&mut transaction, &["GET", &"x".repeat(80)], Some(7)), Err(NotQueued::TooLarge));

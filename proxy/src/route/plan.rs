@@ -52,6 +52,10 @@ pub enum Verb {
     Exec,
     /// DISCARD.
     Discard,
+    /// WATCH.
+    Watch,
+    /// UNWATCH.
+    Unwatch,
 }
 
 impl Plan {
@@ -152,7 +156,9 @@ fn route_of(spec: &CommandSpec) -> Route {
         "MULTI" => return Route::Transaction(Verb::Multi),
         "EXEC" => return Route::Transaction(Verb::Exec),
         "DISCARD" => return Route::Transaction(Verb::Discard),
-        "WATCH" | "UNWATCH" | "SCAN" | "RANDOMKEY" | "WAIT" | "WAITAOF" | "SWAPDB" | "MOVE" | "MONITOR" => {
+        "WATCH" => return Route::Transaction(Verb::Watch),
+        "UNWATCH" => return Route::Transaction(Verb::Unwatch),
+        "SCAN" | "RANDOMKEY" | "WAIT" | "WAITAOF" | "SWAPDB" | "MOVE" | "MONITOR" => {
             return Route::NotYet;
         }
         _ => {}

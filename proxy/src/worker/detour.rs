@@ -7,6 +7,7 @@
 //! it had in flight has been answered, nothing new is read from it ([`super::dispatch`]), so nothing
 //! can overtake. That is one pause a client for a slot that moved, and no cost for anyone else.
 
+use super::pin::Pin;
 use super::router::Router;
 use crate::backend::connection::{ClientKey, InFlight, Phase, Request, Traits};
 use crate::backend::lanes::Lane;
@@ -144,6 +145,10 @@ impl Router {
             (Hint::None, ..) => {}
             _ => self.context.snapshots.request_refresh(cause.label()),
         }
+        if parked.request.traits.pinned && self.pinned_failed(&parked.request, cause) {
+            return;
+        }
+        let request = &mut parked.request;
         // A command to a shard as a whole is not repeated: another shard would not be the same.
         let verdict = match verdict {
             Verdict::PlanAgain { .. } | Verdict::Resend { .. } if request.slot.is_none() => {
@@ -310,6 +315,19 @@ impl Router {
             }
             (None, None) => {
                 return self.attempt_failed(Parked::new(request, bytes), Cause::ClusterDown, None);
+            }
+        };
+        let id = match request.traits.pinned {
+            false => id,
+            true => {
+                let address = self.connections[id].address.clone();
+                let Some(id) = self.take_pin(address, resp3, key) else {
+                    return self.settle_failure(&request, FailureKind::TooManyPins);
+                };
+                if let Some(client) = self.client_mut(key) {
+                    client.pin = Some(Box::new(Pin { connection: Some(id), slot, watches: 1 }));
+                }
+                id
             }
         };
         if self.connections[id].phase == Phase::Down {

@@ -91,7 +91,7 @@ impl Router {
                 Step::Done
             }
             Plan::Local { spec } => local::answer(self, key, spec, args),
-            Plan::Transaction(verb) => self.transaction_verb(key, verb),
+            Plan::Transaction(verb) => self.transaction_verb(key, verb, args),
             Plan::Nothing => Step::Done,
             Plan::Refuse(refusal) => {
                 self.refuse(key, args, &refusal);
@@ -239,7 +239,7 @@ impl Router {
     }
 
     /// Stops a client until something of it has been answered.
-    fn wait(&mut self, key: ClientKey) -> Step {
+    pub(super) fn wait(&mut self, key: ClientKey) -> Step {
         if let Some(client) = self.client_mut(key) {
             client.paused = true;
         }
@@ -268,7 +268,7 @@ impl Router {
         self.answer(key, Outcome::Error, |out| refusal.write(args, out));
     }
 
-    fn fail_at_once(&mut self, key: ClientKey, kind: FailureKind) {
+    pub(super) fn fail_at_once(&mut self, key: ClientKey, kind: FailureKind) {
         self.counters.failure(kind);
         let failure = crate::route::failure::Failure { kind, slot: None };
         self.answer(key, Outcome::Failed, |out| failure.write(out));

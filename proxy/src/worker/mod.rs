@@ -7,6 +7,7 @@ pub mod answer;
 pub mod detour;
 pub mod dispatch;
 pub mod inbound;
+pub mod pin;
 pub mod router;
 pub mod tick;
 pub mod transact;
