@@ -5,6 +5,7 @@
 //! under keys of their own, and nothing is measured in time except that something must end.
 
 mod admin;
+mod blocking;
 mod chaos;
 mod clients;
 mod cluster_forms;

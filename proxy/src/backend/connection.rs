@@ -52,6 +52,8 @@ pub struct Traits {
     pub script: bool,
     /// It went to a replica.
     pub replica: bool,
+    /// It waits for something to come ([`crate::worker::block`]).
+    pub blocking: bool,
     /// It went over a connection of its client's own ([`crate::worker::pin`]).
     pub pinned: bool,
     /// The client's detour waits for it ([`crate::worker::detour`]).
@@ -150,6 +152,8 @@ pub struct Connection {
     pub close: Option<&'static str>,
     /// It is one client's own for a while, or waits for the next such client: it is in no lane.
     pub pinned: bool,
+    /// Until then the node may take its time: a command on it waits for something to come.
+    pub patient_until: u64,
     /// Whose own it is.
     pub holder: ClientKey,
     /// It has answered something since it came up.
@@ -192,6 +196,7 @@ impl Connection {
             retiring: false,
             close: None,
             pinned: false,
+            patient_until: 0,
             holder: ClientKey::NOBODY,
             answered: false,
             waker: None,

@@ -18,6 +18,8 @@ use tokio::net::tcp::OwnedReadHalf;
 const READS_PER_TURN: usize = 4;
 /// Bytes read at once from a client that has not authenticated: room for its largest request.
 const STRANGER_BYTES: usize = 96 * 1024;
+/// Bytes of further requests read from a client that waits in a blocking command.
+const KEPT_WHILE_BLOCKED: usize = 64 * 1024;
 /// Argument ranges a decoder may keep between requests.
 const RANGES_KEPT: usize = 32;
 
@@ -71,6 +73,9 @@ impl Session {
             if client.is_finished() {
                 return Poll::Ready(());
             }
+            if client.paused && client.blocked.is_some() {
+                return self.look_for_the_end(router, cx);
+            }
             if client.paused || client.closing {
                 return Poll::Pending;
             }
@@ -80,6 +85,10 @@ impl Session {
                 self.serve(router, &mut scratch);
                 router.give_scratch(scratch);
                 continue;
+            }
+            // Who waits for something to come, and has gone, must not get it.
+            if self.ended && client.blocked.is_some() {
+                return Poll::Ready(());
             }
             if self.ended {
                 // Every request was read; the client goes when it has its replies.
@@ -96,6 +105,23 @@ impl Session {
             }
         }
         cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Reads on while a blocking command keeps the client's next requests waiting, to learn if it leaves.
+    fn look_for_the_end(&mut self, router: &mut Router, cx: &mut Context<'_>) -> Poll<()> {
+        while self.inbound.len() < KEPT_WHILE_BLOCKED {
+            let mut scratch = router.take_scratch();
+            let polled = self.inbound.poll_read(cx, &mut self.reader, &mut scratch, 0);
+            if let Poll::Ready(Ok(_)) = polled {
+                self.inbound.consume(0, &scratch);
+            }
+            router.give_scratch(scratch);
+            match ready!(polled) {
+                Ok(0) | Err(_) => return Poll::Ready(()),
+                Ok(_) => self.unread = true,
+            }
+        }
         Poll::Pending
     }
 

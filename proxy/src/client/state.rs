@@ -141,6 +141,8 @@ pub struct Client {
     pub identity: Option<Box<Identity>>,
     /// The connection of its own that it holds.
     pub pin: Option<Box<Pin>>,
+    /// The connection over which it waits in a blocking command.
+    pub blocked: Option<usize>,
     /// What it queued since MULTI.
     pub transaction: Option<Box<Transaction>>,
     /// Requests that are being sent a second time.

@@ -164,19 +164,18 @@ mod tests {
     #[test]
     fn goes_out_as_one_piece() {
         let mut transaction = Transaction::new(None);
-        queue(&mut transaction, &["PING"], None).unwrap();
         assert!(transaction.slot().is_none());
         queue(&mut transaction, &["GET", "k"], Some(7)).unwrap();
         assert!(!transaction.writes());
         queue(&mut transaction, &["INCR", "k"], Some(7)).unwrap();
         assert!(transaction.writes());
         assert_eq!(transaction.slot(), Slot::new(7));
-        assert_eq!((transaction.commands(), transaction.replies_ahead()), (3, 4));
+        assert_eq!((transaction.commands(), transaction.replies_ahead()), (2, 3));
         let mut out = Vec::new();
         transaction.write(&mut out);
         assert_eq!(
             String::from_utf8(out).unwrap(),
-            "*1\r\n$5\r\nMULTI\r\n*1\r\n$4\r\nPING\r\n*2\r\n$3\r\nGET\r\n$1\r\nk\r\n*2\r\n$4\r\nINCR\r\n$1\r\nk\r\n*1\r\n$4\r\nEXEC\r\n"
+            "*1\r\n$5\r\nMULTI\r\n*2\r\n$3\r\nGET\r\n$1\r\nk\r\n*2\r\n$4\r\nINCR\r\n$1\r\nk\r\n*1\r\n$4\r\nEXEC\r\n"
         );
     }
 

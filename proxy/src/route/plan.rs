@@ -35,6 +35,13 @@ pub enum Plan {
         /// Its row.
         spec: &'static CommandSpec,
     },
+    /// Send it to its slot over a connection of the client's own: it may wait.
+    Block {
+        /// Its row.
+        spec: &'static CommandSpec,
+        /// All its keys are in this slot.
+        slot: Slot,
+    },
     /// Begin, end or guard a transaction.
     Transaction(Verb),
     /// Nothing was asked (an empty line).
@@ -63,7 +70,10 @@ impl Plan {
     #[inline]
     pub fn may_write(&self) -> bool {
         match self {
-            Plan::Slot { spec, .. } | Plan::Split { spec, .. } | Plan::Everyone { spec } => !spec.is_read(),
+            Plan::Slot { spec, .. }
+            | Plan::Block { spec, .. }
+            | Plan::Split { spec, .. }
+            | Plan::Everyone { spec } => !spec.is_read(),
             Plan::Transaction(verb) => *verb == Verb::Exec,
             Plan::Local { .. } | Plan::Nothing | Plan::Refuse(_) => false,
         }
@@ -122,6 +132,8 @@ enum Route {
     OneKey(u8),
     /// By its keys, which must share a slot.
     Keys,
+    /// By its keys; it waits.
+    Block,
     Split(SplitKind),
     Everyone,
     /// To the owner of one fixed slot.
@@ -172,7 +184,10 @@ fn route_of(spec: &CommandSpec) -> Route {
     // XREAD blocks only if asked to; plan() looks.
     let may_block = spec.flags.has(Flags::BLOCKING) && !matches!(spec.name, "XREAD" | "XREADGROUP");
     let subscribes = spec.flags.has(Flags::PUBSUB) && spec.name != "SPUBLISH";
-    if may_block || subscribes {
+    if may_block {
+        return Route::Block;
+    }
+    if subscribes {
         return Route::NotYet;
     }
     match spec.pattern {
@@ -209,6 +224,10 @@ pub fn plan(args: Args<'_>, authenticated: bool, keys: &mut Vec<KeyRef>) -> Plan
         }
         Route::Split(kind) => Plan::Split { spec, kind },
         Route::Keys => by_keys(spec, args, keys),
+        Route::Block => match by_keys(spec, args, keys) {
+            Plan::Slot { spec, slot } => Plan::Block { spec, slot },
+            other => other,
+        },
         Route::Everyone => Plan::Everyone { spec },
         Route::Anyone => Plan::Slot { spec, slot: keyless_slot() },
         Route::Local => Plan::Local { spec },
@@ -228,13 +247,12 @@ fn by_keys(spec: &'static CommandSpec, args: Args<'_>, keys: &mut Vec<KeyRef>) -
     if let Err(error) = keys::find(spec, args, keys) {
         return Plan::Refuse(Refusal::Keys(spec, error));
     }
-    if spec.flags.has(Flags::BLOCKING) && asks_to_block(args, keys) {
-        return Plan::Refuse(Refusal::NotYet(spec));
-    }
+    // XREAD waits only if asked to.
+    let blocks = spec.flags.has(Flags::BLOCKING) && asks_to_block(args, keys);
     let mut slots = keys.iter().map(|key| Slot::of(args.at(key.index as usize)));
     let Some(slot) = slots.next() else { return Plan::Slot { spec, slot: keyless_slot() } };
     if slots.all(|other| other == slot) {
-        Plan::Slot { spec, slot }
+        if blocks { Plan::Block { spec, slot } } else { Plan::Slot { spec, slot } }
     } else {
         Plan::Refuse(Refusal::CrossSlot)
     }

@@ -31,6 +31,10 @@ impl Router {
             connection.close = Some("it answered more than it was asked");
             return connection.wake();
         };
+        if entry.request.traits.blocking {
+            self.unblocked(entry.request.client);
+        }
+        let Some(connection) = self.connections.get(id) else { return };
         if bytes.first() == Some(&b'-') {
             return self.error_reply(id, entry, bytes);
         }
@@ -69,6 +73,10 @@ impl Router {
             ErrorCode::MasterDown => Cause::MasterDown,
             ErrorCode::ReadOnly => Cause::ReadOnly,
             ErrorCode::NoAuth | ErrorCode::WrongPass => Cause::Auth,
+            // The node has become a replica, or the key has gone elsewhere.
+            ErrorCode::Other if entry.request.traits.blocking && bytes.starts_with(b"-UNBLOCKED ") => {
+                Cause::ReadOnly
+            }
             ErrorCode::Other => {
                 if entry.request.traits.attempts == 0 {
                     connection.counters.latency(self.now.saturating_sub(entry.request.since));

@@ -7,15 +7,17 @@
 //! it had in flight has been answered, nothing new is read from it ([`super::dispatch`]), so nothing
 //! can overtake. That is one pause a client for a slot that moved, and no cost for anyone else.
 
+use super::block::{self, Again};
 use super::pin::Pin;
 use super::router::Router;
+use crate::admin::counters::Outcome;
 use crate::backend::connection::{ClientKey, InFlight, Phase, Request, Traits};
 use crate::backend::lanes::Lane;
 use crate::client::replies::Ticket;
 use crate::route::failure::FailureKind;
 use crate::route::retry::{Cause, Facts, Hint, Verdict, decide, exhausted};
 use pointsman_protocol::command::{self, keys};
-use pointsman_protocol::resp::{RequestDecoder, RequestLimits};
+use pointsman_protocol::resp::{RequestDecoder, RequestLimits, encode};
 use pointsman_protocol::{HostPort, Slot};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -128,6 +130,9 @@ impl Router {
     /// where a redirect points.
     #[cold]
     pub(super) fn attempt_failed(&mut self, mut parked: Parked, cause: Cause, to: Option<HostPort>) {
+        if parked.request.traits.blocking {
+            return self.blocking_failed(parked, cause, to);
+        }
         let request = &mut parked.request;
         let jitter = self.jitter();
         let deadline = request.since.saturating_add(Self::micros(self.context.config.request_timeout));
@@ -184,6 +189,57 @@ impl Router {
             }
         }
         self.counters.retry(cause);
+        self.park(parked);
+    }
+
+    /// A blocking command came to nothing: it goes again with the time that is left, be it a write. If the
+    /// node had something for it that was lost on the way, that cannot be mended; nothing is done twice.
+    fn blocking_failed(&mut self, mut parked: Parked, cause: Cause, to: Option<HostPort>) {
+        let request = &mut parked.request;
+        self.unblocked(request.client);
+        match (request.slot, &to) {
+            (Some(slot), Some(to)) if cause == Cause::Moved => self.context.snapshots.slot_moved(slot, to),
+            _ => self.context.snapshots.request_refresh(cause.label()),
+        }
+        let facts = Facts {
+            is_write: false,
+            redirects: request.traits.redirects,
+            attempts: request.traits.attempts,
+            time_left: self.context.config.request_timeout,
+        };
+        let jitter = self.jitter();
+        let (verdict, _) = decide(cause, &facts, &self.context.retry, jitter);
+        let waited = Duration::from_micros(self.now.saturating_sub(parked.request.since));
+        let said_again = block::again(&parked.bytes, waited);
+        let mut request = parked.request;
+        let (to, after) = match (verdict, said_again) {
+            (Verdict::Give(kind), _) => return self.settle_failure(&request, kind),
+            (_, Again::Never) => return self.settle_failure(&request, exhausted(cause, false)),
+            (_, Again::TimeIsUp) => {
+                let resp3 = self.client_mut(request.client).is_some_and(|client| client.resp3);
+                let mut out = Vec::new();
+                // What every one of them answers then, BLMOVE too.
+                encode::null_array(&mut out, resp3);
+                return self.settle(&request, &out, Outcome::Ok);
+            }
+            (Verdict::Resend { asking }, Again::Send(bytes)) => {
+                request.traits = Traits { asking, redirects: request.traits.redirects + 1, ..request.traits };
+                parked.bytes = bytes;
+                (to, Duration::ZERO)
+            }
+            (Verdict::PlanAgain { after }, Again::Send(bytes)) => {
+                request.traits =
+                    Traits { asking: false, attempts: request.traits.attempts + 1, ..request.traits };
+                parked.bytes = bytes;
+                (None, after)
+            }
+        };
+        self.counters.retry(cause);
+        request.since = self.now;
+        parked.request = request;
+        parked.to = to;
+        parked.give = exhausted(cause, false);
+        parked.not_before = self.now + Self::micros(after);
         self.park(parked);
     }
 
@@ -305,6 +361,9 @@ impl Router {
         let resp3 = client.resp3;
         if request.since.saturating_add(Self::micros(self.context.config.request_timeout)) <= self.now {
             return self.settle_failure(&request, give);
+        }
+        if request.traits.blocking {
+            return self.send_blocking(request, to, &bytes);
         }
         let lane = Lane::of(slot, resp3, false, self.context.config.connections_per_node);
         let id = match (to, self.snapshot.topology.owner(slot)) {

@@ -91,6 +91,7 @@ impl Router {
                 Step::Done
             }
             Plan::Local { spec } => local::answer(self, key, spec, args),
+            Plan::Block { spec, slot } => self.block(key, spec, slot, args),
             Plan::Transaction(verb) => self.transaction_verb(key, verb, args),
             Plan::Nothing => Step::Done,
             Plan::Refuse(refusal) => {

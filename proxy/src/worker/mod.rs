@@ -4,6 +4,7 @@
 //! the acceptor gave it to ([`crate::accept`]); its requests never cross a thread.
 
 pub mod answer;
+pub mod block;
 pub mod detour;
 pub mod dispatch;
 pub mod inbound;

@@ -102,6 +102,13 @@ impl Router {
         }
     }
 
+    /// Closes the connection over which a client waits: nobody is there for what may come.
+    pub(super) fn close_block_of(&mut self, key: ClientKey) {
+        if let Some(id) = self.client_mut(key).and_then(|client| client.blocked.take()) {
+            self.close_connection(id, "its client has gone");
+        }
+    }
+
     fn close_connection(&mut self, id: usize, reason: &'static str) {
         self.pins.idle.retain(|idle| *idle != id);
         if let Some(connection) = self.connections.get_mut(id) {
@@ -122,6 +129,11 @@ impl Router {
             && pin.connection == Some(id)
         {
             pin.connection = None;
+        }
+        if let Some(client) = self.client_mut(holder)
+            && client.blocked == Some(id)
+        {
+            client.blocked = None;
         }
         self.connection_lost(id, Phase::Down);
         self.remove_connection(id);

@@ -339,6 +339,7 @@ impl Router {
             identity: None,
             transaction: None,
             pin: None,
+            blocked: None,
             detour: None,
             active: self.now,
             dirty: false,
@@ -361,6 +362,7 @@ impl Router {
     pub fn remove_client(&mut self, key: ClientKey) {
         if self.client_mut(key).is_some() {
             self.close_pin_of(key);
+            self.close_block_of(key);
             self.clients.remove(key.index as usize);
             self.counters.clients.sub(1);
             if self.clients.is_empty() {

@@ -2,6 +2,7 @@
 
 use super::router::{Router, SharedRouter};
 use crate::backend::connection::{ClientKey, Phase};
+use crate::client::state::Client;
 use crate::route::failure::FailureKind;
 use std::time::Duration;
 
@@ -78,6 +79,9 @@ impl Router {
         let mut waiting = 0;
         for (_, connection) in self.connections.iter_mut() {
             waiting += connection.waiting() as u64;
+            if connection.patient_until > self.now {
+                continue;
+            }
             for (entry, sent) in asked_before.map(|before| connection.expire(before)).unwrap_or_default() {
                 connection.counters.unhealthy.add(1);
                 late.push((entry.request, sent));
@@ -94,6 +98,9 @@ impl Router {
         }
         self.counters.inflight.set(waiting);
         for (request, sent) in late {
+            if request.traits.blocking {
+                self.close_block_of(request.client);
+            }
             let kind = match (sent, request.traits.write) {
                 (false, _) => FailureKind::NotSentInTime,
                 (true, true) => FailureKind::WriteTimeout,
@@ -106,8 +113,11 @@ impl Router {
     fn drain_clients(&mut self) {
         // Nothing more is read from them; they go as soon as what is on its way has been answered. One
         // that was stopped has requests that were read but not sent yet: it has those first.
-        for (_, client) in self.clients.iter_mut().filter(|(_, client)| !client.closing && !client.paused) {
+        // One that waits in a blocking command goes at once.
+        let goes = |client: &Client| !client.closing && (!client.paused || client.blocked.is_some());
+        for (_, client) in self.clients.iter_mut().filter(|(_, client)| goes(client)) {
             client.closing = true;
+            client.broken |= client.blocked.is_some();
             client.wake();
         }
     }

@@ -161,7 +161,10 @@ impl Router {
                 self.unwatch(key);
                 return local::answer(self, key, spec, args);
             }
-            Plan::Slot { spec, slot } => self.queue(key, spec, self.has_keys(spec).then_some(slot), args),
+            // In a transaction nothing waits.
+            Plan::Slot { spec, slot } | Plan::Block { spec, slot } => {
+                self.queue(key, spec, self.has_keys(spec).then_some(slot), args)
+            }
             Plan::Split { spec, kind } => {
                 let mut placed = std::mem::take(&mut self.placed);
                 let one = split::place(kind, args, &mut placed);

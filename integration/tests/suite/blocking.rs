@@ -1,0 +1,204 @@
+//! T53 to T61: commands that wait keep nobody else waiting, lose nothing, and outlive their slot's moves.
+
+use pointsman_integration::client::words;
+use pointsman_integration::eventually::eventually;
+use pointsman_integration::{Client, Cluster, Pointsman, Reply, Setup};
+use pointsman_protocol::Slot;
+use std::time::{Duration, Instant};
+
+/// How many clients wait at the nodes.
+fn blocked_at_nodes(cluster: &Cluster) -> i64 {
+    cluster
+        .primaries()
+        .iter()
+        .map(|node| {
+            cluster
+                .node(*node)
+                .info("clients", "blocked_clients")
+                .expect("it is told")
+                .parse::<i64>()
+                .unwrap()
+        })
+        .sum()
+}
+
+#[track_caller]
+fn wait_for_blocked(cluster: &Cluster, count: i64) {
+    eventually("so many clients wait at the nodes", || match blocked_at_nodes(cluster) {
+        blocked if blocked == count => Ok(()),
+        blocked => Err(blocked),
+    });
+}
+
+fn pair(key: &str, value: &str) -> Reply {
+    Reply(format!("*2\r\n${}\r\n{key}\r\n${}\r\n{value}\r\n", key.len(), value.len()).into_bytes())
+}
+
+#[test]
+fn t53_t58_who_waits_keeps_only_itself_waiting() {
+    let cluster = Cluster::start(3, 0);
+    let pointsman = Setup::cluster(cluster.addresses()).start();
+    let (mut waiting, mut other) = (pointsman.client(), pointsman.client());
+    waiting.send_all(&[
+        words(&["SET", "t53:before", "1"]),
+        words(&["BLPOP", "t53", "0"]),
+        words(&["GET", "t53:after"]),
+        words(&["PING"]),
+    ]);
+    assert_eq!(waiting.read(), Reply::ok());
+    wait_for_blocked(&cluster, 1);
+    assert_eq!(other.line("SET t53:after written-while-waiting"), Reply::ok());
+    assert_eq!(other.line("GET t53:before"), Reply::bulk("1"));
+    assert!(waiting.is_silent_for(Duration::from_millis(30)));
+    assert_eq!(other.line("RPUSH t53 element").int(), 1);
+    assert_eq!(waiting.read(), pair("t53", "element"));
+    assert_eq!(waiting.read(), Reply::bulk("written-while-waiting"), "what came behind it waited");
+    assert!(waiting.read() == "+PONG\r\n");
+    // What is there already is answered at once, also for the other commands.
+    other.line("RPUSH {t53}l a b c d e f");
+    other.line("ZADD {t53}z 1 m 2 n");
+    other.line("XADD {t53}s 1-1 f v");
+    for (line, begins) in [
+        ("BRPOP {t53}l 1", "*2\r\n$6\r\n{t53}l"),
+        ("BLMOVE {t53}l {t53}m LEFT RIGHT 1", "$1\r\na"),
+        ("BRPOPLPUSH {t53}l {t53}m 1", "$1\r\ne"),
+        ("BLMPOP 1 1 {t53}l LEFT", "*2\r\n"),
+        ("BZPOPMIN {t53}z 1", "*3\r\n"),
+        ("BZMPOP 1 1 {t53}z MAX", "*2\r\n"),
+        ("XREAD BLOCK 1000 STREAMS {t53}s 0", "*1\r\n"),
+        ("BLPOP t53 x", "-ERR timeout is not a float"),
+        ("BLPOP t53{a} t53{b} 1", "-CROSSSLOT"),
+    ] {
+        let reply = waiting.line(line);
+        assert!(String::from_utf8_lossy(&reply.0).starts_with(begins), "{line}: {reply}");
+    }
+}
+
+#[test]
+fn t54_it_waits_as_long_as_it_was_told_and_longer_than_any_request() {
+    let cluster = Cluster::shared();
+    let pointsman = Setup::cluster(cluster.addresses())
+        .with(|setup| {
+            setup.request_timeout_ms = 300;
+            setup.stall_timeout_ms = 400;
+        })
+        .start();
+    let mut client = pointsman.client();
+    for (line, least) in
+        [("BLPOP t54 0.2", 200), ("BLPOP t54 1", 1000), ("XREAD BLOCK 900 STREAMS t54s 0", 900)]
+    {
+        let began = Instant::now();
+        let reply = client.line(line);
+        assert!(reply == "*-1\r\n", "{line}: {reply}");
+        assert!(began.elapsed() >= Duration::from_millis(least), "{line}: {:?}", began.elapsed());
+    }
+    assert!(client.line("BLMOVE t54 {t54}x LEFT LEFT 0.1") == "*-1\r\n");
+}
+
+#[test]
+fn t55_who_left_does_not_get_what_comes_later() {
+    let cluster = Cluster::start(3, 0);
+    let pointsman = Setup::cluster(cluster.addresses()).start();
+    let mut other = pointsman.client();
+    for pipelined in [false, true] {
+        let mut leaving = pointsman.client();
+        leaving.send(&["BLPOP", "t55", "0"]);
+        if pipelined {
+            leaving.send(&["PING"]);
+        }
+        wait_for_blocked(&cluster, 1);
+        drop(leaving);
+        wait_for_blocked(&cluster, 0);
+        assert_eq!(other.line("RPUSH t55 kept").int(), 1, "nobody took it");
+        assert_eq!(other.line("BLPOP t55 1"), pair("t55", "kept"));
+    }
+}
+
+#[test]
+fn t57_it_outlives_a_move_of_its_slot() {
+    let cluster = Cluster::start(3, 0);
+    let pointsman = Setup::cluster(cluster.addresses()).start();
+    let mut clients: Vec<Client> = (0..3).map(|_| pointsman.client()).collect();
+    for client in &mut clients {
+        client.send(&["BLPOP", "t57", "0"]);
+    }
+    wait_for_blocked(&cluster, 3);
+    let from = cluster.primary_of("t57");
+    let to = *cluster.primaries().iter().find(|node| **node != from).expect("there are three");
+    let mut step = cluster.begin_move(Slot::of(b"t57"), to);
+    while step.move_keys(10) > 0 {}
+    step.finish();
+    cluster.wait_until_primaries_agree();
+    eventually("they wait at the new owner", || {
+        let there = cluster.node(to).info("clients", "blocked_clients").expect("it is told");
+        if there == "3" { Ok(()) } else { Err(there) }
+    });
+    let mut other = pointsman.client();
+    assert_eq!(other.line("RPUSH t57 a b c").int(), 3);
+    let mut got: Vec<String> = clients.iter_mut().map(|client| client.read().to_string()).collect();
+    got.sort();
+    got.dedup();
+    assert_eq!(got.len(), 3, "each got one: {got:?}");
+}
+
+#[test]
+fn t57_it_outlives_its_connection() {
+    let cluster = Cluster::start(3, 0);
+    let pointsman = Setup::cluster(cluster.addresses()).allow(&["connection lost"]).start();
+    let mut waiting = pointsman.client();
+    waiting.send(&["BLPOP", "t57c", "0"]);
+    wait_for_blocked(&cluster, 1);
+    let killed: i64 = cluster
+        .primaries()
+        .iter()
+        .map(|node| cluster.node(*node).client().line("CLIENT KILL TYPE normal SKIPME yes").int())
+        .sum();
+    assert!(killed > 0);
+    wait_for_blocked(&cluster, 1);
+    assert_eq!(pointsman.client().line("RPUSH t57c element").int(), 1);
+    assert_eq!(waiting.read(), pair("t57c", "element"));
+}
+
+fn blocked_clients(pointsman: &Pointsman, count: usize) -> Vec<Client> {
+    (0..count)
+        .map(|_| {
+            let mut client = pointsman.client();
+            client.send(&["BLPOP", "t60", "0"]);
+            client
+        })
+        .collect()
+}
+
+#[test]
+fn t60_too_many_who_wait_are_told() {
+    let cluster = Cluster::start(3, 0);
+    let pointsman = Setup::cluster(cluster.addresses())
+        .with(|setup| setup.backend_extra.push("pinned_max: 5".into()))
+        .start();
+    let waiting = blocked_clients(&pointsman, 5);
+    wait_for_blocked(&cluster, 5);
+    let mut one_more = pointsman.client();
+    assert!(one_more.line("BLPOP t60 0").error().contains("pinned_max"));
+    assert_eq!(one_more.line("SET t60:other 1"), Reply::ok(), "everything else goes on");
+    drop(waiting);
+    wait_for_blocked(&cluster, 0);
+    eventually("there is room again", || match one_more.line("BLPOP t60 0.05") {
+        reply if reply == "*-1\r\n" => Ok(()),
+        reply => Err(reply),
+    });
+}
+
+#[test]
+fn a_drain_does_not_wait_for_who_waits() {
+    let cluster = Cluster::start(3, 0);
+    let mut pointsman =
+        Setup::cluster(cluster.addresses()).with(|setup| setup.drain_timeout_ms = 20_000).start();
+    let clients = blocked_clients(&pointsman, 3);
+    wait_for_blocked(&cluster, 3);
+    let began = Instant::now();
+    pointsman.signal("TERM");
+    assert!(pointsman.wait().success());
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    drop(clients);
+    wait_for_blocked(&cluster, 0);
+}
