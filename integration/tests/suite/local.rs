@@ -2,7 +2,9 @@
 //! versions. What must differ (the version, the number of a client) is taken out on both sides; the one
 //! database of a cluster is the server's only one, too.
 
+use crate::local_lines::{HANDSHAKES, LINES};
 use pointsman_integration::client::words;
+use pointsman_integration::fake::{Act, Rule};
 use pointsman_integration::{Client, Cluster, Fake, Pointsman, RedisServer, Reply, Setup};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -58,35 +60,6 @@ fn compare_bytes(pointsman: &Pointsman, server: &RedisServer, bytes: &[u8]) {
     assert_eq!(all(pointsman.address()), all(server.address()), "{}", bytes.escape_ascii());
 }
 
-const HANDSHAKES: &[&[&str]] = &[
-    &["HELLO"],
-    &["HELLO 2", "HELLO", "PING"],
-    &["HELLO 3", "HELLO", "CLIENT GETNAME", "HELLO 2", "CLIENT GETNAME"],
-    &["HELLO 3 SETNAME me", "CLIENT GETNAME", "hello 2 setname you auth default any", "CLIENT GETNAME"],
-    &[
-        "HELLO 1",
-        "HELLO 4",
-        "HELLO -1",
-        "HELLO 0",
-        "HELLO 03",
-        "HELLO x",
-        "HELLO 2.0",
-        "HELLO 99999999999999999999",
-    ],
-    &[
-        "HELLO 3 FOO",
-        "HELLO 3 SETNAME",
-        "HELLO 3 AUTH",
-        "HELLO 3 AUTH default",
-        "HELLO 2 SETNAME a b",
-        "PING",
-    ],
-    &["HELLO 3 SETNAME a\tb", "HELLO 3 SETNAME \u{e9}", "PING"],
-    &["HELLO 3 AUTH nobody x", "CLIENT GETNAME", "HELLO 3 AUTH nobody x SETNAME n", "PING"],
-    &["AUTH", "AUTH x", "AUTH default x", "AUTH nobody x", "AUTH a b c"],
-    &["HELLO 3", "RESET", "PING", "CLIENT GETNAME"],
-];
-
 #[test]
 fn t23_t29_handshakes_are_answered_as_by_one_server() {
     let (fake, server) = (Fake::start(1, 0), one_database());
@@ -128,188 +101,6 @@ fn t23_t29_handshakes_with_a_password_are_answered_as_by_one_server() {
         b"PING\r\nAUTH no\r\nSET k stolen\r\nAUTH sesame\r\nPING\r\nHELLO 3\r\nCLIENT GETNAME\r\nAUTH no\r\nPING\r\n",
     );
 }
-
-/// Refusals and replies that do not depend on the run; asked with both protocol versions.
-const LINES: &[&str] = &[
-    "PING",
-    "PING a",
-    "PING a b",
-    "ECHO",
-    "ECHO a",
-    "TIME x",
-    "ROLE",
-    "ROLE x",
-    "RESET x",
-    "SELECT",
-    "SELECT 0",
-    "SELECT 1",
-    "SELECT -1",
-    "SELECT x",
-    "SELECT 00",
-    "SELECT 99999999999",
-    "SELECT 0 0",
-    "SWAPDB 0 0",
-    "SWAPDB 0 x",
-    "SWAPDB x 0",
-    "SWAPDB 0 99",
-    "SWAPDB 99 0",
-    "SWAPDB 0",
-    "MOVE k 0",
-    "MOVE k 1",
-    "MOVE k x",
-    "MOVE k",
-    "READONLY",
-    "READWRITE",
-    "ASKING",
-    "CLUSTER",
-    "CLUSTER INFO",
-    "CLUSTER NODES",
-    "CLUSTER NOSUCH",
-    "CLUSTER KEYSLOT a",
-    "CLUSTER KEYSLOT",
-    "ACL WHOAMI",
-    "ACL USERS",
-    "ACL NOSUCH",
-    "REPLICAOF NO",
-    "DEBUG",
-    "CLIENT",
-    "CLIENT NOSUCH",
-    "CLIENT HELP x",
-    "CLIENT ID x",
-    "CLIENT GETNAME",
-    "CLIENT GETNAME x",
-    "CLIENT SETNAME",
-    "CLIENT SETNAME me",
-    "CLIENT GETNAME",
-    "CLIENT SETNAME \u{e9}",
-    "CLIENT SETNAME ",
-    "CLIENT GETNAME",
-    "CLIENT NO-EVICT",
-    "CLIENT NO-EVICT x",
-    "CLIENT NO-EVICT on",
-    "CLIENT NO-EVICT OFF",
-    "CLIENT KILL",
-    "CLIENT KILL a",
-    "CLIENT KILL ID",
-    "CLIENT KILL ID x",
-    "CLIENT KILL ID 0",
-    "CLIENT KILL ID -1",
-    "CLIENT KILL ID 99999999",
-    "CLIENT KILL ID 99999999999999999999",
-    "CLIENT KILL ID 1 FOO",
-    "CLIENT KILL FOO bar",
-    "CLIENT KILL TYPE foo",
-    "CLIENT KILL TYPE replica",
-    "CLIENT KILL TYPE pubsub",
-    "CLIENT KILL USER nobody",
-    "CLIENT KILL USER",
-    "CLIENT KILL SKIPME maybe",
-    "CLIENT KILL TYPE normal SKIPME x",
-    "CLIENT KILL ADDR 1:1 LADDR 2:2 TYPE pubsub",
-    "CLIENT KILL x y z",
-    "CLIENT LIST x",
-    "CLIENT LIST ID",
-    "CLIENT LIST ID x",
-    "CLIENT LIST ID 99999999 -5",
-    "CLIENT LIST ID 1 x",
-    "CLIENT LIST TYPE",
-    "CLIENT LIST TYPE foo",
-    "CLIENT LIST TYPE slave x",
-    "CLIENT LIST TYPE master",
-    "CLIENT LIST TYPE pubsub",
-    "CLIENT INFO x",
-    "CLIENT PAUSE",
-    "CLIENT PAUSE x",
-    "CLIENT PAUSE 1.5",
-    "CLIENT PAUSE -1",
-    "CLIENT PAUSE x FOO",
-    "CLIENT PAUSE 10 FOO",
-    "CLIENT PAUSE 10 WRITE x",
-    "client pause 99999999999999999999",
-    "CLIENT PAUSE 0",
-    "CLIENT PAUSE 0 write",
-    "CLIENT UNPAUSE",
-    "CLIENT UNPAUSE x",
-    "CLIENT UNBLOCK",
-    "CLIENT UNBLOCK 1",
-    "CLIENT UNBLOCK x",
-    "CLIENT UNBLOCK x FOO",
-    "CLIENT UNBLOCK 1 error",
-    "CLIENT UNBLOCK 1 TIMEOUT",
-    "CLIENT UNBLOCK 1 TIMEOUT x",
-    "CLIENT REPLY",
-    "CLIENT REPLY x",
-    "CLIENT REPLY on",
-    "CLIENT REPLY on x",
-    "CONFIG",
-    "CONFIG NOSUCH",
-    "CONFIG GET",
-    "CONFIG GET nosuch",
-    "CONFIG GET databases",
-    "CONFIG GET DataBases",
-    "CONFIG GET appendonly",
-    "CONFIG GET databases databases nosuch",
-    "CONFIG GET da?abases",
-    "CONFIG GET [d]atabases*",
-    "CONFIG SET",
-    "CONFIG SET maxmemory",
-    "CONFIG SET a 1 b",
-    "CONFIG SET save ",
-    "CONFIG SET maxmemory 0 maxmemory 0",
-    "CONFIG SET appendonly no",
-    "CONFIG REWRITE",
-    "CONFIG REWRITE x",
-    "CONFIG RESETSTAT",
-    "CONFIG RESETSTAT x",
-    "COMMAND NOSUCH",
-    "COMMAND COUNT x",
-    "COMMAND LIST x",
-    "COMMAND LIST FILTERBY FOO x",
-    "COMMAND LIST FILTERBY MODULE x",
-    "COMMAND LIST FILTERBY ACLCAT nosuch",
-    "COMMAND LIST FILTERBY PATTERN ge?",
-    "COMMAND LIST FILTERBY PATTERN GE?",
-    "COMMAND INFO nosuch",
-    "COMMAND INFO client|nosuch get nosuch|x |",
-    "COMMAND INFO GET client|id",
-    "COMMAND GETKEYS",
-    "COMMAND GETKEYS GET a",
-    "COMMAND GETKEYS GET a b",
-    "COMMAND GETKEYS NOSUCH a",
-    "COMMAND GETKEYS CLIENT ID",
-    "COMMAND GETKEYS CLIENT NOSUCH",
-    "COMMAND GETKEYS PUBLISH a b",
-    "COMMAND GETKEYS SPUBLISH a b",
-    "COMMAND GETKEYS MSET a 1 b 2",
-    "COMMAND GETKEYS EVAL x 0",
-    "COMMAND GETKEYS EVAL x 3 a",
-    "COMMAND GETKEYS EVAL x 2 a b c",
-    "COMMAND GETKEYS ZUNIONSTORE d 2 a b",
-    "COMMAND GETKEYS ZUNIONSTORE d x a b",
-    "COMMAND GETKEYS SORT a STORE b",
-    "COMMAND GETKEYS XREAD STREAMS a",
-    "COMMAND GETKEYS XREAD COUNT 1 STREAMS a b 0 0",
-    "COMMAND GETKEYS XREADGROUP GROUP streams streams STREAMS a 0",
-    "COMMAND GETKEYS OBJECT ENCODING a",
-    "COMMAND GETKEYSANDFLAGS NOSUCH a",
-    "COMMAND GETKEYSANDFLAGS GET a",
-    "COMMAND GETKEYSANDFLAGS SET a b",
-    "COMMAND GETKEYSANDFLAGS SET a b GET",
-    "COMMAND GETKEYSANDFLAGS MSET a 1 b 2",
-    "COMMAND GETKEYSANDFLAGS EVAL x 0",
-    "COMMAND GETKEYSANDFLAGS EVAL x 1 a",
-    "COMMAND GETKEYSANDFLAGS DEL a",
-    "COMMAND GETKEYSANDFLAGS EXISTS a",
-    "COMMAND GETKEYSANDFLAGS LPUSH a b",
-    "COMMAND GETKEYSANDFLAGS LPOP a",
-    "COMMAND GETKEYSANDFLAGS RENAME a b",
-    "COMMAND GETKEYSANDFLAGS SORT a STORE b",
-    "COMMAND GETKEYSANDFLAGS ZUNIONSTORE d 2 a b",
-    "INFO nosuch",
-    "INFO cluster",
-    "INFO modules nosuch",
-    "INFO CLUSTER cluster",
-];
 
 #[test]
 fn t27_t32_what_the_proxy_answers_itself_is_what_a_server_answers() {
@@ -453,6 +244,53 @@ fn t20_inline_commands_are_read_as_by_a_server() {
 }
 
 #[test]
+fn t32_a_browser_cannot_be_made_to_send_commands() {
+    let (cluster, server) = (Cluster::shared(), one_database());
+    let pointsman = Setup::cluster(cluster.addresses()).allow(&["speaks HTTP"]).start();
+    for bytes in [
+        &b"PING\r\nPOST / HTTP/1.1\r\nHost: victim\r\n\r\nSET t32:k stolen\r\n"[..],
+        b"GET / HTTP/1.1\r\nHost: victim\r\n\r\nSET t32:k stolen\r\n",
+    ] {
+        let mut client = pointsman.client();
+        client.send_bytes(bytes);
+        assert!(client.is_closed_within(Duration::from_secs(10)));
+        let mut alone = server.client();
+        alone.send_bytes(bytes);
+        assert!(alone.is_closed_within(Duration::from_secs(10)), "as a server does");
+    }
+    assert!(pointsman.client().line("GET t32:k").is_null());
+}
+
+#[test]
+fn t21_t30_the_end_comes_behind_what_is_still_on_its_way() {
+    let fake = Fake::start(1, 0);
+    for (number, (end, told)) in [
+        (&b"*1\r\n+x\r\n"[..], "-ERR Protocol error: expected '$', got '+'\r\n"),
+        (b"QUIT\r\n", "+OK\r\n"),
+        (b"ECHO \"\r\n", "-ERR Protocol error: unbalanced quotes in request\r\n"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let key = format!("t21:{number}");
+        let gate = fake.gate();
+        fake.rule(Rule::on("GET", Act::Hold(gate.clone())).key(&key));
+        let pointsman = Setup::cluster(fake.addresses()).start();
+        let mut client = pointsman.client();
+        let mut bytes = format!("GET {key}\r\n").into_bytes();
+        bytes.extend_from_slice(end);
+        bytes.extend_from_slice(b"PING\r\n");
+        client.send_bytes(&bytes);
+        fake.wait_for("the read is on its way", 1, |received| received.has_key(&key));
+        assert!(client.is_silent_for(Duration::from_millis(100)), "nothing overtakes the read");
+        gate.open();
+        assert!(client.read().is_null());
+        assert_eq!(client.read(), told);
+        assert!(client.is_closed_within(Duration::from_secs(10)), "and nothing behind it");
+    }
+}
+
+#[test]
 fn t19_t30_every_cut_of_a_pipeline_gives_the_same_replies() {
     let (fake, server) = (Fake::start(1, 0), one_database());
     let pointsman = Setup::cluster(fake.addresses()).start();
@@ -492,6 +330,10 @@ fn t28_libraries_begin_as_at_a_server() {
         ),
         ("phpredis", "AUTH default any;SELECT 0;PING;CLIENT GETNAME"),
         ("hiredis", "PING;HELLO 3;PING"),
+        (
+            "redis-cli",
+            "COMMAND DOCS get;COMMAND DOCS nosuch;HELLO 3;COMMAND DOCS set;CLIENT HELP;CONFIG HELP",
+        ),
         ("sidekiq", "CLIENT SETNAME Sidekiq;CONFIG GET maxmemory-policy;PING"),
         ("redisson", "CLIENT SETNAME app;PING;INFO cluster;CLUSTER INFO"),
     ] {

@@ -17,6 +17,7 @@ mod identity;
 mod keys;
 mod layers;
 mod local;
+mod local_lines;
 mod order;
 mod pipelines;
 mod redirect;

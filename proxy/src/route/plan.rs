@@ -80,6 +80,14 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// True for the first word of an HTTP request that carries a body, or of the header that all have. Redis
+    /// closes at these two, too.
+    pub fn is_http(&self, args: Args<'_>) -> bool {
+        let word = args.at(0);
+        matches!(self, Refusal::Table(command::Refusal::UnknownCommand))
+            && (word.eq_ignore_ascii_case(b"POST") || word.eq_ignore_ascii_case(b"Host:"))
+    }
+
     /// Appends the error reply.
     pub fn write(&self, args: Args<'_>, out: &mut Vec<u8>) {
         match self {

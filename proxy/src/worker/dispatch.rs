@@ -98,10 +98,7 @@ impl Router {
                 }
                 Step::Done
             }
-            Plan::Refuse(refusal) => {
-                self.refuse(key, args, &refusal);
-                Step::Done
-            }
+            Plan::Refuse(refusal) => self.refuse(key, args, &refusal),
         }
     }
 
@@ -310,8 +307,18 @@ impl Router {
         }
     }
 
-    fn refuse(&mut self, key: ClientKey, args: Args<'_>, refusal: &Refusal) {
+    #[cold]
+    fn refuse(&mut self, key: ClientKey, args: Args<'_>, refusal: &Refusal) -> Step {
+        // A browser that a foreign page made talk to us: none of its lines may become a command.
+        if refusal.is_http(args)
+            && let Some(client) = self.client_mut(key)
+        {
+            tracing::warn!(client = %client.address, "a client speaks HTTP, possibly on behalf of a foreign web page; closing it");
+            client.closing = true;
+            return Step::Close;
+        }
         self.answer(key, Outcome::Error, |out| refusal.write(args, out));
+        Step::Done
     }
 
     fn fail_at_once(&mut self, key: ClientKey, kind: FailureKind) {

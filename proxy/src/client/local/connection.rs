@@ -65,8 +65,10 @@ pub fn client(
         "CLIENT|KILL" => {
             let (id, old_form) = (client.id, args.len() == 3);
             let question = Question::Kill { filter: filter::kill(args, id)?, asker: id };
+            let by = client.address;
             return Ok(ask(router, key, question, move |tallies, _, out| {
                 let (count, asker) = killed(&tallies);
+                tracing::info!(client = %by, count, "a client had others closed (CLIENT KILL)");
                 match (old_form, count) {
                     (true, 0) => encode::error(out, "ERR No such client"),
                     (true, _) => encode::simple(out, "OK"),
@@ -77,6 +79,7 @@ pub fn client(
         }
         "CLIENT|PAUSE" => {
             let (pausing, span) = pause(args)?;
+            tracing::info!(client = %client.address, ?pausing, ?span, "a client had all paused (CLIENT PAUSE)");
             return Ok(ask(router, key, Question::Pause(pausing, span), |_, _, out| {
                 encode::simple(out, "OK");
                 false
