@@ -222,6 +222,18 @@ pub const SECTIONS: &[Section] = &[
                 Is("512MiB"),
                 "Most bytes of one reply; a connection that exceeds it is closed.",
             ),
+            key(
+                "pinned_max",
+                Whole(1, 1_000_000),
+                Is("1000"),
+                "Connections of each worker that belong to one client for a while: after WATCH, and while a command blocks.",
+            ),
+            key(
+                "pinned_idle_max",
+                Whole(0, 1_000_000),
+                Is("50"),
+                "How many of them are kept for the next client once they are free.",
+            ),
             key("topology", Kind::Section, Nothing, "How the slot map is kept fresh."),
             key("lag", Kind::Section, Nothing, "How the lag of replicas is known."),
         ],

@@ -139,6 +139,10 @@ pub struct Backend {
     pub inflight_max: usize,
     /// Most bytes of one reply.
     pub reply_bytes_max: usize,
+    /// Connections of each worker that belong to one client for a while.
+    pub pinned_max: usize,
+    /// How many of them are kept for the next client.
+    pub pinned_idle_max: usize,
     /// How the slot map is kept fresh.
     pub topology: TopologyRefresh,
     /// How the lag of replicas is known.

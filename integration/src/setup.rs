@@ -55,6 +55,8 @@ pub struct Setup {
     pub password: Option<String>,
     /// More keys under the listener, as YAML lines without indentation.
     pub listener_extra: Vec<String>,
+    /// More keys under the backend, likewise.
+    pub backend_extra: Vec<String>,
     /// More keys under `cluster`, likewise.
     pub cluster_extra: Vec<String>,
     /// Texts that make a warning or an error in the log an expected one.
@@ -91,6 +93,7 @@ impl Setup {
             drain_timeout_ms: 5_000,
             password: None,
             listener_extra: Vec::new(),
+            backend_extra: Vec::new(),
             cluster_extra: Vec::new(),
             allowed: Vec::new(),
         }
@@ -152,6 +155,7 @@ impl Setup {
         line(6, "seeds:".into());
         seeds.iter().for_each(|seed| line(8, format!("- \"{seed}\"")));
         self.cluster_extra.iter().for_each(|text| line(6, text.clone()));
+        self.backend_extra.iter().for_each(|text| line(4, text.clone()));
         line(4, format!("connections_per_node: {}", self.connections_per_node));
         line(4, format!("connect_timeout_ms: {}", self.connect_timeout_ms));
         line(4, format!("request_timeout_ms: {}", self.request_timeout_ms));

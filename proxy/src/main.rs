@@ -22,8 +22,8 @@ fn main() -> ExitCode {
     };
     logging::start(&config.log);
     process::abort_on_panic();
-    pointsman_store::raise_file_limit();
-    pointsman_store::avoid_huge_pages();
+    process::raise_file_limit();
+    process::avoid_huge_pages();
     match run::run(config, cli.config.as_deref()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

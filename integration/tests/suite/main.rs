@@ -28,3 +28,4 @@ mod shutdown;
 mod split;
 mod timeouts;
 mod topology;
+mod transactions;

@@ -10,10 +10,8 @@ fn t32_what_belongs_to_one_connection_or_one_node_is_refused() {
     let pointsman = Setup::cluster(fake.addresses()).start();
     let mut client = pointsman.client();
     for line in [
-        "MULTI",
         "EXEC",
         "DISCARD",
-        "WATCH k",
         "BLPOP k 0",
         "BRPOP k 0",
         "BLMOVE k {k}2 LEFT LEFT 0",

@@ -39,6 +39,11 @@ pub fn null(out: &mut Vec<u8>, resp3: bool) {
     out.extend_from_slice(if resp3 { b"_\r\n" } else { b"$-1\r\n" });
 }
 
+/// Appends what stands for an array that is not there: RESP2 has a null of its own for it.
+pub fn null_array(out: &mut Vec<u8>, resp3: bool) {
+    out.extend_from_slice(if resp3 { b"_\r\n" } else { b"*-1\r\n" });
+}
+
 /// Appends one request of the given words.
 pub fn request<W: AsRef<[u8]>>(out: &mut Vec<u8>, words: &[W]) {
     array_head(out, words.len());

@@ -78,6 +78,8 @@ pub struct WorkerCounters {
     pub inflight: Counter,
     /// Clients whose next requests wait behind a redirect or a topology change.
     pub detours: Counter,
+    /// Connections that belong to one client for a while, or wait for the next.
+    pub pinned: Counter,
     /// Late replies thrown away.
     pub orphan_replies: Counter,
 }

@@ -167,6 +167,14 @@ fn workers(status: &Status, families: &mut Vec<MetricFamily>) {
         (counter, "pointsman_protocol_errors_total", "Clients closed because they sent no valid request."),
         &|c| c.protocol_errors.get(),
     );
+    add(
+        (
+            gauge,
+            "pointsman_pinned_connections",
+            "Connections that belong to one client for a while, or wait for the next.",
+        ),
+        &|c| c.pinned.get(),
+    );
     add((gauge, "pointsman_detours", "Clients whose next requests wait behind a second attempt."), &|c| {
         c.detours.get()
     });

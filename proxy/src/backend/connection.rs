@@ -52,6 +52,8 @@ pub struct Traits {
     pub script: bool,
     /// It went to a replica.
     pub replica: bool,
+    /// It went over a connection of its client's own ([`crate::worker::pin`]).
+    pub pinned: bool,
     /// The client's detour waits for it ([`crate::worker::detour`]).
     pub detour: bool,
     /// Redirects followed so far.
@@ -88,6 +90,8 @@ pub struct Request {
     pub traits: Traits,
     /// When the client asked.
     pub since: u64,
+    /// Replies that come before its own: its bytes are a transaction, MULTI and what was queued first.
+    pub ahead: u32,
 }
 
 /// A request waiting for its reply.
@@ -144,6 +148,10 @@ pub struct Connection {
     pub retiring: bool,
     /// Set to have its task close it, with the reason.
     pub close: Option<&'static str>,
+    /// It is one client's own for a while, or waits for the next such client: it is in no lane.
+    pub pinned: bool,
+    /// Whose own it is.
+    pub holder: ClientKey,
     /// It has answered something since it came up.
     pub answered: bool,
     /// Its task's waker.
@@ -154,6 +162,10 @@ pub struct Connection {
     queue: VecDeque<InFlight>,
     /// How many entries at the front have already timed out.
     expired: usize,
+    /// Replies that came so far ahead of the front request's own.
+    taken_ahead: u32,
+    /// The first error among them.
+    refused: Option<Vec<u8>>,
     log: Vec<u8>,
     /// Position of `log[0]`.
     base: u64,
@@ -179,12 +191,16 @@ impl Connection {
             write_blocked: false,
             retiring: false,
             close: None,
+            pinned: false,
+            holder: ClientKey::NOBODY,
             answered: false,
             waker: None,
             counters,
             writer: None,
             queue: VecDeque::new(),
             expired: 0,
+            taken_ahead: 0,
+            refused: None,
             log: Vec::new(),
             base: 0,
             written: 0,
@@ -216,7 +232,8 @@ impl Connection {
         });
     }
 
-    fn enqueue_swallowed(&mut self, bytes: &[u8], now: u64) {
+    /// Puts a request at the tail whose reply nobody waits for.
+    pub fn enqueue_swallowed(&mut self, bytes: &[u8], now: u64) {
         let request = Request {
             client: ClientKey::NOBODY,
             ticket: Ticket(0),
@@ -224,6 +241,7 @@ impl Connection {
             slot: None,
             traits: Traits::default(),
             since: now,
+            ahead: 0,
         };
         self.queue.push_back(InFlight {
             request,
@@ -231,6 +249,29 @@ impl Connection {
             len: bytes.len() as u32,
         });
         self.log.extend_from_slice(bytes);
+    }
+
+    /// True if this reply is one of those that come ahead of the front request's own: it says no more
+    /// than that a command was queued, or why it was not.
+    #[inline]
+    pub fn takes_ahead(&mut self, reply: &[u8]) -> bool {
+        let Some(front) = self.queue.front() else { return false };
+        if front.request.ahead == self.taken_ahead || front.start >= self.written {
+            return false;
+        }
+        if self.taken_ahead == 0 {
+            self.refused = None;
+        }
+        self.taken_ahead += 1;
+        if self.refused.is_none() && reply.first() == Some(&b'-') {
+            self.refused = Some(reply.to_vec());
+        }
+        true
+    }
+
+    /// Why a command of the transaction just answered was not queued, if one was not.
+    pub fn take_refused(&mut self) -> Option<Vec<u8>> {
+        self.refused.take()
     }
 
     /// Takes the request that the next reply answers: one that was sent. Anything else that comes is
@@ -243,6 +284,7 @@ impl Connection {
         }
         let entry = self.queue.pop_front()?;
         self.expired = self.expired.saturating_sub(1);
+        self.taken_ahead = 0;
         Some(entry)
     }
 
@@ -325,11 +367,15 @@ impl Connection {
             .into_iter()
             .map(|entry| Unanswered {
                 bytes: self.bytes_of(&entry).to_vec(),
-                sent: was_up && entry.start < written,
+                // A transaction whose EXEC did not get out whole is forgotten by the node.
+                sent: was_up
+                    && if entry.request.ahead > 0 { entry.end() <= written } else { entry.start < written },
                 entry,
             })
             .collect();
         self.expired = 0;
+        self.taken_ahead = 0;
+        self.refused = None;
         self.base += self.log.len() as u64;
         self.written = self.base;
         self.log = Vec::new();

@@ -17,6 +17,7 @@ fn request(ticket: u32, since: u64) -> Request {
         slot: Slot::new(1),
         traits: Traits::default(),
         since,
+        ahead: 0,
     }
 }
 

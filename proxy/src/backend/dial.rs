@@ -40,6 +40,8 @@ pub async fn run(router: SharedRouter, id: usize) {
         match dialled
             .unwrap_or_else(|_| Err(format!("no connection within {:?}", context.config.connect_timeout)))
         {
+            // Given up while it was dialled: what waits on it must not be sent any more.
+            Ok(_) if is_given_up(&router, id) => return router.borrow_mut().pin_lost(id),
             Ok((reader, writer)) => {
                 tracing::debug!(node = %address, ?lane, "connected");
                 let reason = serve(&router, id, reader, writer).await;
@@ -50,6 +52,10 @@ pub async fn run(router: SharedRouter, id: usize) {
                 failures = if answered { 0 } else { failures.saturating_add(1) };
                 let (waiting, retiring) = (connection.waiting(), connection.retiring);
                 connection.counters.connections.sub(1);
+                if connection.pinned {
+                    tracing::debug!(node = %address, reason, waiting, "a client's own connection closed");
+                    return router.pin_lost(id);
+                }
                 if retiring {
                     tracing::debug!(node = %address, reason, "connection closed");
                 } else {
@@ -64,6 +70,10 @@ pub async fn run(router: SharedRouter, id: usize) {
                 let mut router = router.borrow_mut();
                 let Some(connection) = router.connection(id) else { return };
                 connection.counters.connect_failures.add(1);
+                if connection.pinned {
+                    tracing::debug!(node = %address, reason, "a client's own connection cannot be made");
+                    return router.pin_lost(id);
+                }
                 // Told once for each outage; the counter tells the rest.
                 if failures == 0 && !connection.retiring {
                     tracing::warn!(node = %address, reason, "a node cannot be reached; trying again");
@@ -102,6 +112,11 @@ fn facts(router: &SharedRouter, id: usize) -> Option<(Arc<BackendContext>, HostP
     let context = router.context.clone();
     let connection = router.connection(id)?;
     Some((context, connection.address.clone(), connection.lane))
+}
+
+fn is_given_up(router: &SharedRouter, id: usize) -> bool {
+    let mut router = router.borrow_mut();
+    router.connection(id).is_some_and(|connection| connection.pinned && connection.close.is_some())
 }
 
 /// Connects and says the handshake. The host name is looked up anew each time.

@@ -8,6 +8,7 @@
 use crate::route::split::{Placed, SplitKind};
 use pointsman_protocol::command::ResponsePolicy;
 use pointsman_protocol::resp::{encode, reply};
+use std::collections::VecDeque;
 
 /// How parts become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub enum Join {
     Split(SplitKind),
     /// The same command on every shard, joined by its response policy.
     Everyone(ResponsePolicy),
+    /// The reply of EXEC, with those to commands that the proxy answers put in.
+    Exec,
 }
 
 /// A request whose parts are on their way.
@@ -39,6 +42,7 @@ pub struct Gather {
     first_ok: Option<(usize, usize)>,
     failed: u32,
     first_error: Vec<u8>,
+    local: Vec<(u32, Vec<u8>)>,
 }
 
 impl Gather {
@@ -67,6 +71,16 @@ impl Gather {
         gather
     }
 
+    /// For a transaction of which the proxy has answered some commands itself: their replies, and their
+    /// places among all.
+    pub fn exec(local: Vec<(u32, Vec<u8>)>) -> Gather {
+        let mut gather = Gather::new(Join::Exec);
+        gather.local = local;
+        gather.parts = 1;
+        gather.waiting = 1;
+        gather
+    }
+
     fn new(join: Join) -> Gather {
         Gather {
             join,
@@ -81,6 +95,7 @@ impl Gather {
             first_ok: None,
             failed: 0,
             first_error: Vec::new(),
+            local: Vec::new(),
         }
     }
 
@@ -102,6 +117,10 @@ impl Gather {
                     self.take_number(bytes, |sum, number| sum.saturating_add(number))
                 }
                 Join::Everyone(policy) => self.take_by_policy(policy, bytes),
+                Join::Exec => {
+                    self.bytes.extend_from_slice(bytes);
+                    true
+                }
             },
         };
         if !taken {
@@ -143,6 +162,22 @@ impl Gather {
                 out.extend_from_slice(&self.bytes[start..start + len]);
             }
             Join::Everyone(_) => encode::integer(out, self.number.unwrap_or(0)),
+            Join::Exec => self.write_exec(out),
+        }
+    }
+
+    fn write_exec(&self, out: &mut Vec<u8>) {
+        // Null means that nothing was executed.
+        let Some(elements) = reply::elements(&self.bytes) else { return out.extend_from_slice(&self.bytes) };
+        let mut elements: VecDeque<&[u8]> = elements.collect();
+        let count = elements.len() + self.local.len();
+        encode::array_head(out, count);
+        let mut local = self.local.iter().peekable();
+        for place in 0..count as u32 {
+            match local.next_if(|(at, _)| *at == place) {
+                Some((_, own)) => out.extend_from_slice(own),
+                None => out.extend_from_slice(elements.pop_front().unwrap_or(b"$-1\r\n")),
+            }
         }
     }
 

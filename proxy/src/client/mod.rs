@@ -9,3 +9,4 @@ pub mod local;
 pub mod replies;
 pub mod session;
 pub mod state;
+pub mod transaction;

@@ -1,7 +1,9 @@
 //! Who a client is, and where it stands.
 
 use super::replies::Replies;
+use super::transaction::Transaction;
 use crate::worker::detour::Detour;
+use crate::worker::pin::Pin;
 use pointsman_config::{ClientLimits, Reads, Secret};
 use pointsman_protocol::command::CommandSpec;
 use pointsman_protocol::resp::RequestLimits;
@@ -151,6 +153,10 @@ pub struct Client {
     pub version: u64,
     /// What it said about itself.
     pub identity: Option<Box<Identity>>,
+    /// The connection of its own that it holds.
+    pub pin: Option<Box<Pin>>,
+    /// What it queued since MULTI.
+    pub transaction: Option<Box<Transaction>>,
     /// Requests that are being sent a second time.
     pub detour: Option<Box<Detour>>,
     /// The command it sent last.

@@ -36,6 +36,8 @@ pub enum FailureKind {
     BackendAuth,
     /// Too much is waiting for this backend already.
     Overloaded,
+    /// Too many clients hold a connection of their own.
+    TooManyPins,
     /// The reply is larger than `reply_bytes_max`.
     ReplyTooLarge,
 }
@@ -66,6 +68,7 @@ impl Failure {
             FailureKind::NoPrimary => "no_primary",
             FailureKind::BackendAuth => "backend_auth",
             FailureKind::Overloaded => "overloaded",
+            FailureKind::TooManyPins => "too_many_pins",
             FailureKind::ReplyTooLarge => "reply_too_large",
         }
     }
@@ -105,6 +108,9 @@ impl fmt::Display for Failure {
             }
             FailureKind::Overloaded => {
                 "ERR the proxy is overloaded: too many requests wait for this shard; the command was not sent"
+            }
+            FailureKind::TooManyPins => {
+                "ERR the proxy is overloaded: too many clients watch keys or wait in blocking commands (pinned_max); the command was not sent"
             }
             FailureKind::ReplyTooLarge => "ERR the shard's reply is larger than reply_bytes_max allows",
         })?;

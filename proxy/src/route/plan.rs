@@ -35,10 +35,27 @@ pub enum Plan {
         /// Its row.
         spec: &'static CommandSpec,
     },
+    /// Begin, end or guard a transaction.
+    Transaction(Verb),
     /// Nothing was asked (an empty line).
     Nothing,
     /// Answer with an error.
     Refuse(Refusal),
+}
+
+/// What a command says about transactions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// MULTI.
+    Multi,
+    /// EXEC.
+    Exec,
+    /// DISCARD.
+    Discard,
+    /// WATCH.
+    Watch,
+    /// UNWATCH.
+    Unwatch,
 }
 
 impl Plan {
@@ -48,7 +65,7 @@ impl Plan {
         match self {
             Plan::Slot { spec, .. } | Plan::Split { spec, .. } => Some(spec),
             Plan::Everyone { spec } | Plan::Local { spec } => Some(spec),
-            Plan::Nothing | Plan::Refuse(_) => None,
+            Plan::Transaction(_) | Plan::Nothing | Plan::Refuse(_) => None,
         }
     }
 
@@ -57,6 +74,7 @@ impl Plan {
     pub fn may_write(&self) -> bool {
         match self {
             Plan::Slot { spec, .. } | Plan::Split { spec, .. } | Plan::Everyone { spec } => !spec.is_read(),
+            Plan::Transaction(verb) => *verb == Verb::Exec,
             Plan::Local { .. } | Plan::Nothing | Plan::Refuse(_) => false,
         }
     }
@@ -127,6 +145,7 @@ enum Route {
     /// To the owner of one fixed slot.
     Anyone,
     Local,
+    Transaction(Verb),
     NotYet,
     NotThroughProxy,
 }
@@ -154,8 +173,14 @@ fn route_of(spec: &CommandSpec) -> Route {
         "PUBLISH" => return Route::Anyone,
         // The state these leave behind belongs to one connection, and ours are shared.
         "RESTORE-ASKING" | "MIGRATE" => return Route::NotThroughProxy,
-        "MULTI" | "EXEC" | "DISCARD" | "WATCH" | "UNWATCH" | "SCAN" | "RANDOMKEY" | "WAIT" | "WAITAOF"
-        | "MONITOR" => return Route::NotYet,
+        "MULTI" => return Route::Transaction(Verb::Multi),
+        "EXEC" => return Route::Transaction(Verb::Exec),
+        "DISCARD" => return Route::Transaction(Verb::Discard),
+        "WATCH" => return Route::Transaction(Verb::Watch),
+        "UNWATCH" => return Route::Transaction(Verb::Unwatch),
+        "SCAN" | "RANDOMKEY" | "WAIT" | "WAITAOF" | "MONITOR" => {
+            return Route::NotYet;
+        }
         _ => {}
     }
     // The same on every node, and nothing in them tells which node it is.
@@ -210,6 +235,7 @@ pub fn plan(args: Args<'_>, authenticated: bool, keys: &mut Vec<KeyRef>) -> Plan
         Route::Everyone => Plan::Everyone { spec },
         Route::Anyone => Plan::Slot { spec, slot: keyless_slot() },
         Route::Local => Plan::Local { spec },
+        Route::Transaction(verb) => Plan::Transaction(verb),
         Route::NotYet => Plan::Refuse(Refusal::NotYet(spec)),
         Route::NotThroughProxy => Plan::Refuse(Refusal::NotThroughProxy(spec)),
     }

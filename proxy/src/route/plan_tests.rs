@@ -9,6 +9,7 @@ fn planned(line: &str) -> String {
         Plan::Split { .. } => "split".to_owned(),
         Plan::Everyone { .. } => "everyone".to_owned(),
         Plan::Local { .. } => "local".to_owned(),
+        Plan::Transaction(verb) => format!("{verb:?}"),
         Plan::Nothing => "nothing".to_owned(),
         Plan::Refuse(refusal) => {
             let mut out = Vec::new();
@@ -39,7 +40,7 @@ fn a_route_for_every_kind_of_command() {
         ("XREAD STREAMS a 0", format!("slot {a} read")),
         ("XREAD BLOCK 0 STREAMS a 0", "-ERR 'XREAD' is not supported through this proxy yet".into()),
         ("BLPOP a 0", "-ERR 'BLPOP' is not supported through this proxy yet".into()),
-        ("MULTI", "-ERR 'MULTI' is not supported through this proxy yet".into()),
+        ("MULTI", "Multi".into()),
         ("SUBSCRIBE c", "-ERR 'SUBSCRIBE' is not supported through this proxy yet".into()),
         ("SHUTDOWN", "-ERR 'SHUTDOWN' is not available through the proxy; send it to the node itself".into()),
         ("CONFIG SET a b", "local".into()),

@@ -14,12 +14,18 @@ use pointsman_protocol::redirect::Redirect;
 /// buffer straight to its socket.
 const DIRECT_BYTES: usize = 4 * 1024;
 
+/// How the reply of an EXEC begins when a command of its transaction was not queued.
+const EXECABORT: &[u8] = b"-EXECABORT ";
+
 impl Router {
     /// Takes one whole reply from a connection.
     #[inline]
     pub fn reply(&mut self, id: usize, bytes: &[u8]) {
         let now = self.now;
         let Some(connection) = self.connections.get_mut(id) else { return };
+        if connection.takes_ahead(bytes) {
+            return;
+        }
         let Some(entry) = connection.pop() else {
             // More replies than requests: the stream cannot be trusted any more.
             connection.close = Some("it answered more than it was asked");
@@ -40,6 +46,15 @@ impl Router {
     /// An error is data unless it says that the command was not executed here.
     #[cold]
     fn error_reply(&mut self, id: usize, entry: InFlight, bytes: &[u8]) {
+        // A transaction that was refused as a whole because a command of it was: what that was told is the
+        // cause, and nothing was executed.
+        let refused = self.connections[id].take_refused();
+        let bytes = match &refused {
+            Some(refused) if bytes.starts_with(EXECABORT) && ErrorCode::of(refused) != ErrorCode::Other => {
+                refused
+            }
+            _ => bytes,
+        };
         let connection = &self.connections[id];
         let code = match ErrorCode::of(bytes) {
             code if entry.request.traits.script && !believable(code, bytes) => ErrorCode::Other,

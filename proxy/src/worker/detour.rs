@@ -7,6 +7,7 @@
 //! it had in flight has been answered, nothing new is read from it ([`super::dispatch`]), so nothing
 //! can overtake. That is one pause a client for a slot that moved, and no cost for anyone else.
 
+use super::pin::Pin;
 use super::router::Router;
 use crate::backend::connection::{ClientKey, InFlight, Phase, Request, Traits};
 use crate::backend::lanes::Lane;
@@ -104,18 +105,19 @@ fn is_earlier(one: Ticket, other: Ticket) -> bool {
 
 /// True if two requests, as they go over the wire, have a key in common.
 fn share_a_key(one: &[u8], other: &[u8]) -> bool {
-    let keys_of = |bytes: &[u8]| -> Vec<Vec<u8>> {
-        let (mut decoder, mut found) = (RequestDecoder::new(), Vec::new());
-        if !matches!(decoder.next(bytes, &RequestLimits::AUTHENTICATED), Ok(Some(_))) {
-            return Vec::new();
-        }
-        let args = decoder.args(bytes);
-        match command::resolve(args) {
-            Ok(spec) if keys::find(spec, args, &mut found).is_ok() => {
-                found.iter().map(|key| args.at(key.index as usize).to_vec()).collect()
+    // A transaction is several commands.
+    let keys_of = |mut bytes: &[u8]| -> Vec<Vec<u8>> {
+        let (mut decoder, mut found, mut keys) = (RequestDecoder::new(), Vec::new(), Vec::new());
+        while let Ok(Some(len)) = decoder.next(bytes, &RequestLimits::AUTHENTICATED) {
+            let args = decoder.args(bytes);
+            if let Ok(spec) = command::resolve(args)
+                && keys::find(spec, args, &mut found).is_ok()
+            {
+                keys.extend(found.iter().map(|key| args.at(key.index as usize).to_vec()));
             }
-            _ => Vec::new(),
+            bytes = &bytes[len..];
         }
+        keys
     };
     let keys: HashSet<Vec<u8>> = keys_of(one).into_iter().collect();
     keys_of(other).iter().any(|key| keys.contains(key))
@@ -143,6 +145,10 @@ impl Router {
             (Hint::None, ..) => {}
             _ => self.context.snapshots.request_refresh(cause.label()),
         }
+        if parked.request.traits.pinned && self.pinned_failed(&parked.request, cause) {
+            return;
+        }
+        let request = &mut parked.request;
         // A command to a shard as a whole is not repeated: another shard would not be the same.
         let verdict = match verdict {
             Verdict::PlanAgain { .. } | Verdict::Resend { .. } if request.slot.is_none() => {
@@ -309,6 +315,19 @@ impl Router {
             }
             (None, None) => {
                 return self.attempt_failed(Parked::new(request, bytes), Cause::ClusterDown, None);
+            }
+        };
+        let id = match request.traits.pinned {
+            false => id,
+            true => {
+                let address = self.connections[id].address.clone();
+                let Some(id) = self.take_pin(address, resp3, key) else {
+                    return self.settle_failure(&request, FailureKind::TooManyPins);
+                };
+                if let Some(client) = self.client_mut(key) {
+                    client.pin = Some(Box::new(Pin { connection: Some(id), slot, watches: 1 }));
+                }
+                id
             }
         };
         if self.connections[id].phase == Phase::Down {

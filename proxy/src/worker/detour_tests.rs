@@ -9,6 +9,7 @@ fn parked(slot: u16, ticket: u32, not_before: u64) -> Parked {
         slot: Slot::new(slot),
         traits: Traits::default(),
         since: 1,
+        ahead: 0,
     };
     Parked { not_before, ..Parked::new(request, Vec::new()) }
 }

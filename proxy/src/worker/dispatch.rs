@@ -64,6 +64,7 @@ impl Router {
             return Step::Wait;
         }
         let (authenticated, replica_reads) = (client.authenticated, client.replica_reads);
+        let queueing = client.transaction.is_some();
         let plan = plan::plan(args, authenticated, &mut self.keys);
         client.last = plan.spec();
         if self.pause.is_some_and(|pause| pause.holds(&plan)) {
@@ -72,6 +73,9 @@ impl Router {
         // A read that went to a replica must not see what its client writes after it.
         if replica_reads > 0 && plan.may_write() {
             return self.wait(key);
+        }
+        if queueing {
+            return self.in_transaction(key, plan, args);
         }
         match plan {
             Plan::Slot { spec, slot } => {
@@ -92,13 +96,18 @@ impl Router {
                 Step::Done
             }
             Plan::Local { spec } => local::answer(self, key, spec, args),
+            Plan::Transaction(verb) => self.transaction_verb(key, verb, args),
             Plan::Nothing => {
                 if let Some(client) = self.client_mut(key) {
                     client.replies.unanswered();
                 }
                 Step::Done
             }
-            Plan::Refuse(refusal) => self.refuse(key, args, &refusal),
+            Plan::Refuse(refusal) if refusal.is_http(args) => self.close_browser(key),
+            Plan::Refuse(refusal) => {
+                self.refuse(key, args, &refusal);
+                Step::Done
+            }
         }
     }
 
@@ -115,7 +124,8 @@ impl Router {
     ) {
         let Some(client) = self.clients.get_mut(key.index as usize) else { return };
         let ticket = client.replies.open();
-        let request = Request { client: key, ticket, part: None, slot: Some(slot), traits, since: self.now };
+        let request =
+            Request { client: key, ticket, part: None, slot: Some(slot), traits, since: self.now, ahead: 0 };
         self.send(request, slot, |out| {
             if inline { encode::request_args(out, args) } else { out.extend_from_slice(frame) }
         });
@@ -123,13 +133,14 @@ impl Router {
 
     /// Sends a request or a part of one by its slot. Its ticket is open.
     #[inline]
-    fn send(&mut self, mut request: Request, slot: Slot, write: impl Fn(&mut Vec<u8>)) {
+    pub(super) fn send(&mut self, mut request: Request, slot: Slot, write: impl Fn(&mut Vec<u8>)) {
         let Some(client) = self.clients.get_mut(request.client.index as usize) else { return };
         // While a write of the same client is on its way its reads go to the primary, so that none
         // overtakes it.
         let reads = &client.listener.reads;
         let any_copy = !request.traits.write
             && reads.policy == ReadPolicy::PreferReplica
+            && request.ahead == 0
             && client.writes_in_flight == 0;
         let max_lag = any_copy.then_some(reads.max_lag_bytes);
         client.in_flight += 1;
@@ -278,11 +289,11 @@ impl Router {
         slot: Option<Slot>,
         traits: Traits,
     ) -> Request {
-        Request { client, ticket, part: Some(part), slot, traits, since: self.now }
+        Request { client, ticket, part: Some(part), slot, traits, since: self.now, ahead: 0 }
     }
 
     /// Stops a client until something of it has been answered.
-    fn wait(&mut self, key: ClientKey) -> Step {
+    pub(super) fn wait(&mut self, key: ClientKey) -> Step {
         if let Some(client) = self.client_mut(key) {
             client.paused = true;
         }
@@ -307,21 +318,21 @@ impl Router {
         }
     }
 
+    /// A browser that a foreign page made talk to us: none of its lines may become a command.
     #[cold]
-    fn refuse(&mut self, key: ClientKey, args: Args<'_>, refusal: &Refusal) -> Step {
-        // A browser that a foreign page made talk to us: none of its lines may become a command.
-        if refusal.is_http(args)
-            && let Some(client) = self.client_mut(key)
-        {
+    fn close_browser(&mut self, key: ClientKey) -> Step {
+        if let Some(client) = self.client_mut(key) {
             tracing::warn!(client = %client.address, "a client speaks HTTP, possibly on behalf of a foreign web page; closing it");
             client.closing = true;
-            return Step::Close;
         }
-        self.answer(key, Outcome::Error, |out| refusal.write(args, out));
-        Step::Done
+        Step::Close
     }
 
-    fn fail_at_once(&mut self, key: ClientKey, kind: FailureKind) {
+    pub(super) fn refuse(&mut self, key: ClientKey, args: Args<'_>, refusal: &Refusal) {
+        self.answer(key, Outcome::Error, |out| refusal.write(args, out));
+    }
+
+    pub(super) fn fail_at_once(&mut self, key: ClientKey, kind: FailureKind) {
         self.counters.failure(kind);
         let failure = crate::route::failure::Failure { kind, slot: None };
         self.answer(key, Outcome::Failed, |out| failure.write(out));

@@ -10,7 +10,7 @@ use crate::backend::connection::ClientKey;
 use crate::client::local::filter::Filter;
 use crate::client::local::line;
 use crate::client::state::Client;
-use crate::route::plan::Plan;
+use crate::route::plan::{Plan, Verb};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -88,6 +88,8 @@ impl Pause {
         match plan {
             Plan::Nothing | Plan::Refuse(_) => false,
             _ if self.pausing == Pausing::Everything => true,
+            // What was queued may write.
+            Plan::Transaction(Verb::Exec) => true,
             _ => plan.spec().is_some_and(|spec| spec.is_write()),
         }
     }
@@ -234,6 +236,8 @@ mod tests {
             ("PFCOUNT k", true, true),
             ("FLUSHALL", true, true),
             ("PING", true, false),
+            ("MULTI", true, false),
+            ("EXEC", true, true),
             ("CLIENT UNPAUSE", true, false),
             ("NOSUCH", false, false),
             ("GET", false, false),

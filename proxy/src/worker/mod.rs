@@ -8,8 +8,10 @@ pub mod detour;
 pub mod dispatch;
 pub mod fleet;
 pub mod inbound;
+pub mod pin;
 pub mod router;
 pub mod tick;
+pub mod transact;
 
 use crate::client::state::{Admission, ListenerContext};
 use router::{BackendContext, Router, SharedRouter};

@@ -6,6 +6,7 @@
 //! ([`super::answer`]), a request goes a second time ([`super::detour`]), time passes
 //! ([`super::tick`]).
 
+use super::pin::Pins;
 use crate::admin::counters::{Registry, WorkerCounters};
 use crate::backend::connection::{ClientKey, Connection, QueueLimits};
 use crate::backend::dial;
@@ -121,6 +122,8 @@ pub struct Router {
     pub(super) generation: u32,
     pub(super) connections: Slab<Connection>,
     pub(super) by_lane: HashMap<(HostPort, Lane), usize>,
+    /// Connections that are one client's own for a while.
+    pub(super) pins: Pins,
     /// The lanes of each node of the snapshot.
     pub(super) nodes: Vec<NodeLanes>,
     pub(super) snapshot: Arc<Snapshot>,
@@ -173,6 +176,7 @@ impl Router {
                 generation: 0,
                 connections: Slab::new(),
                 by_lane: HashMap::new(),
+                pins: Pins::default(),
                 nodes: Vec::new(),
                 turn: seed as usize,
                 dirty_connections: Vec::new(),
@@ -227,7 +231,9 @@ impl Router {
         self.build_nodes();
         // What left the topology is closed once nothing waits on it; what came back is kept.
         for (_, connection) in self.connections.iter_mut() {
-            connection.retiring = self.snapshot.topology.find(&connection.address).is_none();
+            // One that was a client's own goes when it has been given up, too.
+            connection.retiring = (connection.pinned && connection.retiring)
+                || self.snapshot.topology.find(&connection.address).is_none();
             if connection.retiring {
                 connection.wake();
             }
@@ -280,6 +286,9 @@ impl Router {
     /// Forgets a connection whose task ends.
     pub fn remove_connection(&mut self, id: usize) {
         let Some(connection) = self.connections.try_remove(id) else { return };
+        if connection.pinned {
+            return self.forget_pin(id);
+        }
         self.by_lane.remove(&(connection.address, connection.lane));
         self.build_nodes();
     }
@@ -344,6 +353,8 @@ impl Router {
             replica_reads: 0,
             version: self.snapshot.version,
             identity: None,
+            transaction: None,
+            pin: None,
             detour: None,
             last: None,
             active: self.now,
@@ -366,6 +377,7 @@ impl Router {
     /// Forgets a client whose task ends; replies that still come for it are thrown away.
     pub fn remove_client(&mut self, key: ClientKey) {
         if self.client_mut(key).is_some() {
+            self.close_pin_of(key);
             self.clients.remove(key.index as usize);
             self.counters.clients.sub(1);
             if self.clients.is_empty() {

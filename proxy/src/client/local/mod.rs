@@ -75,7 +75,7 @@ pub fn answer(router: &mut Router, key: ClientKey, spec: &'static CommandSpec, a
         return Step::Wait;
     }
     let mut out = Vec::new();
-    let answer = match reply(router, key, spec, args, &mut out) {
+    let answer = match write(router, key, spec, args, &mut out) {
         Ok(answer) => answer,
         Err(refused) => {
             out.clear();
@@ -100,11 +100,35 @@ pub fn answer(router: &mut Router, key: ClientKey, spec: &'static CommandSpec, a
     }
 }
 
+/// True for commands whose reply may come from others than this worker, and so not at once, or not at
+/// all: they have no place between MULTI and EXEC.
+pub fn needs_others(spec: &CommandSpec) -> bool {
+    is_asked_of_others(spec) || matches!(spec.name, "CONFIG|GET" | "COMMAND|DOCS" | "CLIENT|REPLY")
+}
+
+/// The reply to a request that needs neither a backend nor another worker ([`needs_others`]).
+pub fn reply(
+    router: &mut Router,
+    key: ClientKey,
+    spec: &'static CommandSpec,
+    args: Args<'_>,
+) -> (Outcome, Vec<u8>) {
+    let mut out = Vec::new();
+    match write(router, key, spec, args, &mut out) {
+        Ok(_) => (Outcome::Ok, out),
+        Err(refused) => {
+            out.clear();
+            refused.write(&mut out);
+            (Outcome::Error, out)
+        }
+    }
+}
+
 fn is_asked_of_others(spec: &CommandSpec) -> bool {
     connection::asks_everyone(spec) || matches!(spec.name, "INFO" | "CONFIG|SET")
 }
 
-fn reply(
+fn write(
     router: &mut Router,
     key: ClientKey,
     spec: &'static CommandSpec,

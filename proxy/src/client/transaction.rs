@@ -1,0 +1,194 @@
+//! What a client queues between MULTI and EXEC.
+//!
+//! The proxy queues commands itself and sends the whole transaction when EXEC comes, as one piece:
+//! `MULTI`, the commands, `EXEC`, side by side on the connection that all clients share. So a
+//! transaction needs no connection of its own, one that is never finished costs the node nothing, and
+//! one that meets a slot on the move is sent elsewhere as a whole: a node that refuses one command of
+//! it executes none.
+//!
+//! A command that a single Redis would refuse at once is refused at once, by its row in the command
+//! table. What only the node can know (a module's command, its memory) shows when EXEC does.
+
+use pointsman_protocol::Slot;
+use pointsman_protocol::command::CommandSpec;
+use pointsman_protocol::resp::{Args, encode};
+
+const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
+
+/// See the module.
+#[derive(Debug)]
+pub struct Transaction {
+    /// MULTI and the commands, as they go over the wire.
+    bytes: Vec<u8>,
+    /// Commands for the node.
+    sent: u32,
+    /// Commands that the proxy answers, as they would go over the wire, and their places among all.
+    local: Vec<(u32, Vec<u8>)>,
+    local_bytes: usize,
+    /// The slot of the keys so far.
+    slot: Option<Slot>,
+    writes: bool,
+    /// A command was refused: EXEC will be, too.
+    aborted: bool,
+}
+
+/// What keeps a command from being queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotQueued {
+    /// Its keys are in another slot than those before.
+    CrossSlot,
+    /// The transaction would be larger than a request may be.
+    TooLarge,
+}
+
+impl Transaction {
+    /// An empty one; `slot` is that of the keys being watched.
+    pub fn new(slot: Option<Slot>) -> Transaction {
+        Transaction {
+            bytes: MULTI.to_vec(),
+            sent: 0,
+            local: Vec::new(),
+            local_bytes: 0,
+            slot,
+            writes: false,
+            aborted: false,
+        }
+    }
+
+    /// Queues a command for the node. `slot` is that of its keys, if it has any; `bytes_max` bounds the whole.
+    pub fn queue(
+        &mut self,
+        spec: &CommandSpec,
+        slot: Option<Slot>,
+        args: Args<'_>,
+        bytes_max: usize,
+    ) -> Result<(), NotQueued> {
+        if self.aborted {
+            // It will not be executed, so it need not be kept.
+            return Ok(());
+        }
+        if let (Some(before), Some(slot)) = (self.slot, slot)
+            && before != slot
+        {
+            return Err(NotQueued::CrossSlot);
+        }
+        let before = self.bytes.len();
+        encode::request_args(&mut self.bytes, args);
+        if self.bytes.len() + EXEC.len() + self.local_bytes > bytes_max {
+            self.bytes.truncate(before);
+            return Err(NotQueued::TooLarge);
+        }
+        self.slot = self.slot.or(slot);
+        self.sent += 1;
+        self.writes |= !spec.is_read();
+        Ok(())
+    }
+
+    /// Queues a command that the proxy answers itself when EXEC comes.
+    pub fn queue_local(&mut self, args: Args<'_>, bytes_max: usize) -> Result<(), NotQueued> {
+        if self.aborted {
+            return Ok(());
+        }
+        let mut frame = Vec::new();
+        encode::request_args(&mut frame, args);
+        if self.bytes.len() + EXEC.len() + self.local_bytes + frame.len() > bytes_max {
+            return Err(NotQueued::TooLarge);
+        }
+        self.local_bytes += frame.len();
+        self.local.push((self.commands(), frame));
+        Ok(())
+    }
+
+    /// Notes that a command was refused.
+    pub fn abort(&mut self) {
+        self.aborted = true;
+        self.bytes = Vec::new();
+        self.local = Vec::new();
+    }
+
+    /// True if a command was refused.
+    pub fn is_aborted(&self) -> bool {
+        self.aborted
+    }
+
+    /// How many commands are queued.
+    pub fn commands(&self) -> u32 {
+        self.sent + self.local.len() as u32
+    }
+
+    /// How many of them are for the node.
+    pub fn sent(&self) -> u32 {
+        self.sent
+    }
+
+    /// Those that the proxy answers, as they would go over the wire, and their places among all.
+    pub fn local(&self) -> &[(u32, Vec<u8>)] {
+        &self.local
+    }
+
+    /// The slot of its keys; `None` if it has no keys.
+    pub fn slot(&self) -> Option<Slot> {
+        self.slot
+    }
+
+    /// True if any of it may change data.
+    pub fn writes(&self) -> bool {
+        self.writes
+    }
+
+    /// Replies that come before that of EXEC: one each for MULTI and what was queued.
+    pub fn replies_ahead(&self) -> u32 {
+        self.sent + 1
+    }
+
+    /// Appends all of it, EXEC included.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.bytes);
+        out.extend_from_slice(EXEC);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pointsman_protocol::command::lookup;
+    use pointsman_protocol::resp::args::OwnedArgs;
+
+    fn queue(transaction: &mut Transaction, words: &[&str], slot: Option<u16>) -> Result<(), NotQueued> {
+        let owned = OwnedArgs::new(words);
+        let slot = slot.and_then(Slot::new);
+        transaction.queue(lookup(words[0].as_bytes()).unwrap(), slot, owned.args(), 100)
+    }
+
+    #[test]
+    fn goes_out_as_one_piece() {
+        let mut transaction = Transaction::new(None);
+        queue(&mut transaction, &["PING"], None).unwrap();
+        assert!(transaction.slot().is_none());
+        queue(&mut transaction, &["GET", "k"], Some(7)).unwrap();
+        assert!(!transaction.writes());
+        queue(&mut transaction, &["INCR", "k"], Some(7)).unwrap();
+        assert!(transaction.writes());
+        assert_eq!(transaction.slot(), Slot::new(7));
+        assert_eq!((transaction.commands(), transaction.replies_ahead()), (3, 4));
+        let mut out = Vec::new();
+        transaction.write(&mut out);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "*1\r\n$5\r\nMULTI\r\n*1\r\n$4\r\nPING\r\n*2\r\n$3\r\nGET\r\n$1\r\nk\r\n*2\r\n$4\r\nINCR\r\n$1\r\nk\r\n*1\r\n$4\r\nEXEC\r\n"
+        );
+    }
+
+    #[test]
+    fn keeps_to_one_slot_and_to_its_size() {
+        let mut transaction = Transaction::new(None);
+        queue(&mut transaction, &["GET", "k"], Some(7)).unwrap();
+        assert_eq!(queue(&mut transaction, &["GET", "l"], Some(8)), Err(NotQueued::CrossSlot));
+        assert_eq!(queue(&mut transaction, &["GET", &"x".repeat(80)], Some(7)), Err(NotQueued::TooLarge));
+        assert_eq!(transaction.commands(), 1, "what was refused is not queued");
+        transaction.abort();
+        assert_eq!(queue(&mut transaction, &["GET", "k"], Some(9)), Ok(()), "nothing is kept any more");
+        assert!(transaction.is_aborted());
+    }
+}

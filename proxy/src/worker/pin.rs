@@ -1,0 +1,136 @@
+//! Connections that are one client's own for a while.
+//!
+//! What a node keeps with a connection cannot live on one that all clients share: the keys that a
+//! client watches, and its wait for an element that is not there yet. For as long as that lasts the
+//! client holds a connection of its own. It is handed back clean, for the next such client, or closed.
+//!
+//! Such a connection is never made again when it breaks: what the node kept with it is gone, and its
+//! client is told so in the way Redis would (EXEC answers null).
+
+use super::router::Router;
+use crate::backend::connection::{ClientKey, Connection, Phase};
+use crate::backend::dial;
+use crate::backend::lanes::Lane;
+use pointsman_protocol::{HostPort, Slot};
+
+/// The connections of a router that belong to single clients, and those that wait for the next.
+#[derive(Debug, Default)]
+pub struct Pins {
+    /// Free ones, up and clean; the one used last comes last.
+    idle: Vec<usize>,
+    /// All of them.
+    count: usize,
+}
+
+/// What a client keeps with the connection of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// The connection; `None` once it is lost.
+    pub connection: Option<usize>,
+    /// The slot of the keys in question.
+    pub slot: Slot,
+    /// WATCH commands sent over it.
+    pub watches: u32,
+}
+
+const UNWATCH: &[u8] = b"*1\r\n$7\r\nUNWATCH\r\n";
+
+impl Router {
+    /// A connection to `address` for this client alone; `None` if there are too many already.
+    pub(super) fn take_pin(&mut self, address: HostPort, resp3: bool, holder: ClientKey) -> Option<usize> {
+        let lane = Lane { resp3, readonly: false, index: 0 };
+        let fits = |id: &usize| {
+            self.connections.get(*id).is_some_and(|connection| {
+                connection.phase == Phase::Ready && connection.lane == lane && connection.address == address
+            })
+        };
+        if let Some(place) = self.pins.idle.iter().rposition(fits) {
+            let id = self.pins.idle.remove(place);
+            self.connections[id].holder = holder;
+            return Some(id);
+        }
+        if self.pins.count >= self.context.config.pinned_max {
+            // A free one to another node makes room.
+            let id = *self.pins.idle.first()?;
+            self.close_connection(id, "another client needs its place");
+        }
+        let counters = self.context.registry.node(&self.context.name, &address);
+        let mut connection = Connection::new(address, lane, counters);
+        connection.pinned = true;
+        connection.holder = holder;
+        let id = self.connections.insert(connection);
+        self.pins.count += 1;
+        self.counters.pinned.set(self.pins.count as u64);
+        if let Some(me) = self.me.upgrade() {
+            tokio::task::spawn_local(dial::run(me, id));
+        }
+        Some(id)
+    }
+
+    /// Hands a connection back that has nothing of its client any more, or will not have once what is
+    /// on it has been answered.
+    pub(super) fn release_pin(&mut self, id: usize) {
+        let keep = self.pins.idle.len() < self.context.config.pinned_idle_max;
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.holder = ClientKey::NOBODY;
+        if keep && connection.phase == Phase::Ready && !connection.retiring && connection.close.is_none() {
+            self.pins.idle.push(id);
+        } else {
+            // It goes once nothing waits on it any more.
+            connection.retiring = true;
+            connection.wake();
+        }
+    }
+
+    /// Hands a client's connection back after it has forgotten the keys that the client watched.
+    pub(super) fn unwatch(&mut self, key: ClientKey) {
+        let now = self.now;
+        let Some(pin) = self.client_mut(key).and_then(|client| client.pin.take()) else { return };
+        let Some(id) = pin.connection else { return };
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.enqueue_swallowed(UNWATCH, now);
+            self.mark_connection(id);
+        }
+        self.release_pin(id);
+    }
+
+    /// Closes the connection that a client holds, with whatever it waits for.
+    pub(super) fn close_pin_of(&mut self, key: ClientKey) {
+        let pin = self.client_mut(key).and_then(|client| client.pin.take());
+        if let Some(id) = pin.and_then(|pin| pin.connection) {
+            self.close_connection(id, "its client has no use for it any more");
+        }
+    }
+
+    fn close_connection(&mut self, id: usize, reason: &'static str) {
+        self.pins.idle.retain(|idle| *idle != id);
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.holder = ClientKey::NOBODY;
+            connection.close = Some(reason);
+            connection.retiring = true;
+            connection.wake();
+        }
+    }
+
+    /// A connection of a client's own broke, or could not be made: it is forgotten, and what was on it
+    /// fails.
+    #[cold]
+    pub fn pin_lost(&mut self, id: usize) {
+        let Some(connection) = self.connections.get(id) else { return };
+        let holder = connection.holder;
+        if let Some(pin) = self.client_mut(holder).and_then(|client| client.pin.as_mut())
+            && pin.connection == Some(id)
+        {
+            pin.connection = None;
+        }
+        self.connection_lost(id, Phase::Down);
+        self.remove_connection(id);
+    }
+
+    /// Forgets a connection that is gone.
+    pub(super) fn forget_pin(&mut self, id: usize) {
+        self.pins.idle.retain(|idle| *idle != id);
+        self.pins.count = self.pins.count.saturating_sub(1);
+        self.counters.pinned.set(self.pins.count as u64);
+    }
+}

@@ -1,0 +1,331 @@
+//! MULTI, EXEC, DISCARD, and what comes in between; see [`crate::client::transaction`].
+
+use super::dispatch::Step;
+use super::pin::Pin;
+use super::router::Router;
+use crate::admin::counters::Outcome;
+use crate::backend::connection::{ClientKey, Request, Traits};
+use crate::client::gather::Gather;
+use crate::client::local;
+use crate::client::transaction::{NotQueued, Transaction};
+use crate::route::failure::FailureKind;
+use crate::route::plan::{Plan, Refusal, Verb, keyless_slot};
+use crate::route::retry::Cause;
+use crate::route::split;
+use pointsman_config::BackendKind;
+use pointsman_protocol::Slot;
+use pointsman_protocol::command::{self, CommandSpec, KeyPattern};
+use pointsman_protocol::resp::{Args, RequestDecoder, RequestLimits, encode};
+
+impl Router {
+    /// MULTI, EXEC or DISCARD, with or without a transaction open.
+    #[cold]
+    pub(super) fn transaction_verb(&mut self, key: ClientKey, verb: Verb, args: Args<'_>) -> Step {
+        let bundled = matches!(self.context.config.kind, BackendKind::Bundled(_));
+        let Some(client) = self.client_mut(key) else { return Step::Close };
+        let open = client.transaction.is_some();
+        match (verb, open) {
+            // They would refuse MULTI and execute what comes behind it.
+            (Verb::Multi | Verb::Watch, false) if bundled => self.tell(
+                key,
+                &format!(
+                    "ERR the bundled nodes do not support '{}' yet",
+                    String::from_utf8_lossy(args.at(0))
+                ),
+            ),
+            (Verb::Multi, false) => {
+                // What is watched decides the slot already.
+                let slot = client.pin.as_ref().map(|pin| pin.slot);
+                client.transaction = Some(Box::new(Transaction::new(slot)));
+                self.answer(key, Outcome::Ok, |out| encode::simple(out, "OK"));
+            }
+            (Verb::Multi, true) => self.tell(key, "ERR MULTI calls can not be nested"),
+            (Verb::Exec, false) => self.tell(key, "ERR EXEC without MULTI"),
+            // What it sent before went over other connections: it must have happened before the node judges
+            // whether a watched key has changed.
+            (Verb::Exec, true) if client.pin.is_some() && client.in_flight > 0 => return self.wait(key),
+            (Verb::Exec, true) => self.execute(key),
+            (Verb::Discard, false) => self.tell(key, "ERR DISCARD without MULTI"),
+            (Verb::Discard, true) => {
+                client.transaction = None;
+                self.unwatch(key);
+                self.answer(key, Outcome::Ok, |out| encode::simple(out, "OK"));
+            }
+            (Verb::Watch, true) => self.tell(key, "ERR WATCH inside MULTI is not allowed"),
+            (Verb::Watch, false) => return self.watch(key, args),
+            (Verb::Unwatch, _) => {
+                self.unwatch(key);
+                self.answer(key, Outcome::Ok, |out| encode::simple(out, "OK"));
+            }
+        }
+        Step::Done
+    }
+
+    /// WATCH: over a connection of the client's own, which it keeps until EXEC, DISCARD or UNWATCH.
+    fn watch(&mut self, key: ClientKey, args: Args<'_>) -> Step {
+        let mut slots = args.iter().skip(1).map(Slot::of);
+        let Some(slot) = slots.next() else { return Step::Done };
+        let Some(client) = self.client_mut(key) else { return Step::Close };
+        let (resp3, watching) = (client.resp3, client.pin.as_deref().copied());
+        if slots.any(|other| other != slot) || watching.is_some_and(|pin| pin.slot != slot) {
+            self.refuse(key, args, &Refusal::CrossSlot);
+            return Step::Done;
+        }
+        // What came before must have happened before the node begins to watch; what comes behind it
+        // waits as well (see `version` below), so that no read of a watched key overtakes this.
+        if client.in_flight > 0 {
+            return self.wait(key);
+        }
+        let connection = match watching {
+            // Already lost: EXEC will answer null, whatever else is watched.
+            Some(Pin { connection: None, .. }) => {
+                self.answer(key, Outcome::Ok, |out| encode::simple(out, "OK"));
+                return Step::Done;
+            }
+            Some(Pin { connection: Some(id), .. }) => Some(id),
+            None => {
+                let Some(shard) = self.snapshot.topology.owner(slot) else {
+                    self.fail_at_once(key, FailureKind::SlotUnserved);
+                    return Step::Done;
+                };
+                let node = self.snapshot.topology.shard(shard).primary;
+                let address = self.snapshot.topology.node(node).address.clone();
+                self.take_pin(address, resp3, key)
+            }
+        };
+        let Some(id) = connection else {
+            self.fail_at_once(key, FailureKind::TooManyPins);
+            return Step::Done;
+        };
+        let now = self.now;
+        let Some(client) = self.client_mut(key) else { return Step::Close };
+        let watches = watching.map_or(0, |pin| pin.watches) + 1;
+        client.pin = Some(Box::new(Pin { connection: Some(id), slot, watches }));
+        client.in_flight += 1;
+        client.version = u64::MAX;
+        let request = Request {
+            client: key,
+            ticket: client.replies.open(),
+            part: None,
+            slot: Some(slot),
+            traits: Traits { pinned: true, ..Traits::default() },
+            since: now,
+            ahead: 0,
+        };
+        self.enqueue(id, request, |out| encode::request_args(out, args));
+        Step::Done
+    }
+
+    /// What a client watched has been lost, or its slot has moved: a transaction that relies on it must
+    /// not be executed. True if the request that failed needs no other answer than this gives.
+    #[cold]
+    pub(super) fn pinned_failed(&mut self, request: &Request, cause: Cause) -> bool {
+        let key = request.client;
+        if request.ahead == 0 {
+            let before = self.client_mut(key).and_then(|client| client.pin.as_deref().copied());
+            self.close_pin_of(key);
+            let Some(before) = before.filter(|pin| pin.watches > 1) else {
+                // The first WATCH: it goes again, over another connection.
+                return false;
+            };
+            // What was watched before is not any more: EXEC will answer null.
+            if let Some(client) = self.client_mut(key) {
+                client.pin = Some(Box::new(Pin { connection: None, ..before }));
+            }
+            self.settle(request, b"+OK\r\n", Outcome::Ok);
+            return true;
+        }
+        if cause == Cause::Auth || (cause == Cause::LostAfterSend && request.traits.write) {
+            return false;
+        }
+        let Some(client) = self.client_mut(key) else { return false };
+        let mut out = Vec::new();
+        encode::null_array(&mut out, client.resp3);
+        self.settle(request, &out, Outcome::Ok);
+        true
+    }
+
+    /// A request of a client that has a transaction open.
+    #[cold]
+    pub(super) fn in_transaction(&mut self, key: ClientKey, plan: Plan, args: Args<'_>) -> Step {
+        let queued = match plan {
+            // It says nothing to the node: EXEC forgets what was watched in any case.
+            Plan::Transaction(Verb::Unwatch) => self.queue_local(key, args),
+            Plan::Transaction(verb) => return self.transaction_verb(key, verb, args),
+            Plan::Nothing => return Step::Done,
+            // These act at once, whatever is queued.
+            Plan::Local { spec } if matches!(spec.name, "QUIT" | "RESET") => {
+                if let Some(client) = self.client_mut(key) {
+                    client.transaction = None;
+                }
+                self.unwatch(key);
+                return local::answer(self, key, spec, args);
+            }
+            Plan::Slot { spec, slot } => self.queue(key, spec, self.has_keys(spec).then_some(slot), args),
+            Plan::Split { spec, kind } => {
+                let mut placed = std::mem::take(&mut self.placed);
+                let one = split::place(kind, args, &mut placed);
+                let slot = placed.first().map(|(slot, _)| *slot);
+                self.placed = placed;
+                if one {
+                    self.queue(key, spec, slot, args)
+                } else {
+                    Err(Refused::NotQueued(NotQueued::CrossSlot))
+                }
+            }
+            // What changes the connection itself cannot wait for EXEC: it would decide how to read on.
+            Plan::Local { spec } if !changes_the_connection(spec) && !local::needs_others(spec) => {
+                self.queue_local(key, args)
+            }
+            Plan::Local { spec } | Plan::Everyone { spec } => Err(Refused::NotInTransaction(spec)),
+            Plan::Refuse(refusal) => Err(Refused::Plan(refusal)),
+        };
+        match queued {
+            Ok(()) => self.answer(key, Outcome::Ok, |out| encode::simple(out, "QUEUED")),
+            Err(refused) => {
+                if let Some(transaction) = self.client_mut(key).and_then(|client| client.transaction.as_mut())
+                {
+                    transaction.abort();
+                }
+                match refused {
+                    Refused::Plan(refusal) => self.refuse(key, args, &refusal),
+                    Refused::NotQueued(NotQueued::CrossSlot) => self.refuse(key, args, &Refusal::CrossSlot),
+                    Refused::NotQueued(NotQueued::TooLarge) => {
+                        self.tell(key, "ERR the transaction is larger than request_bytes_max allows")
+                    }
+                    Refused::NotInTransaction(spec) => self.tell(
+                        key,
+                        &format!(
+                            "ERR '{}' is not available between MULTI and EXEC through the proxy",
+                            spec.name.replace('|', " ")
+                        ),
+                    ),
+                }
+            }
+        }
+        Step::Done
+    }
+
+    fn queue(
+        &mut self,
+        key: ClientKey,
+        spec: &'static CommandSpec,
+        slot: Option<Slot>,
+        args: Args<'_>,
+    ) -> Result<(), Refused> {
+        let Some(client) = self.client_mut(key) else { return Ok(()) };
+        let bytes_max = client.listener.request_limits.request_bytes_max as usize;
+        match &mut client.transaction {
+            Some(transaction) => transaction.queue(spec, slot, args, bytes_max).map_err(Refused::NotQueued),
+            None => Ok(()),
+        }
+    }
+
+    fn queue_local(&mut self, key: ClientKey, args: Args<'_>) -> Result<(), Refused> {
+        let Some(client) = self.client_mut(key) else { return Ok(()) };
+        let bytes_max = client.listener.request_limits.request_bytes_max as usize;
+        match &mut client.transaction {
+            Some(transaction) => transaction.queue_local(args, bytes_max).map_err(Refused::NotQueued),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the request just planned has keys; `keys` still holds those that had to be searched for.
+    fn has_keys(&self, spec: &CommandSpec) -> bool {
+        match spec.pattern {
+            KeyPattern::None => false,
+            KeyPattern::One(_) => true,
+            KeyPattern::Range { .. } | KeyPattern::Complex => !self.keys.is_empty(),
+        }
+    }
+
+    /// EXEC: the whole transaction goes out.
+    fn execute(&mut self, key: ClientKey) {
+        let Some(client) = self.client_mut(key) else { return };
+        let Some(transaction) = client.transaction.take() else { return };
+        if transaction.is_aborted() {
+            self.unwatch(key);
+            return self.tell(key, "EXECABORT Transaction discarded because of previous errors.");
+        }
+        let local = self.answer_queued(key, transaction.local());
+        let Some(client) = self.client_mut(key) else { return };
+        let pin = client.pin.take();
+        let resp3 = client.resp3;
+        if pin.as_ref().is_some_and(|pin| pin.connection.is_none()) {
+            return self.answer(key, Outcome::Ok, |out| encode::null_array(out, resp3));
+        }
+        // With keys watched even an empty transaction may be refused.
+        if transaction.sent() == 0 && pin.is_none() {
+            return self.answer(key, Outcome::Ok, |out| {
+                encode::array_head(out, local.len());
+                local.iter().for_each(|(_, reply)| out.extend_from_slice(reply));
+            });
+        }
+        let Some(client) = self.client_mut(key) else { return };
+        let (ticket, part) = match local.is_empty() {
+            true => (client.replies.open(), None),
+            false => (client.replies.open_gather(Gather::exec(local)), Some(0)),
+        };
+        let slot = transaction.slot().unwrap_or_else(keyless_slot);
+        let request = Request {
+            client: key,
+            ticket,
+            part,
+            slot: Some(slot),
+            traits: Traits { write: transaction.writes(), pinned: pin.is_some(), ..Traits::default() },
+            since: self.now,
+            ahead: transaction.replies_ahead(),
+        };
+        let Some(id) = pin.and_then(|pin| pin.connection) else {
+            return self.send(request, slot, |out| transaction.write(out));
+        };
+        if let Some(client) = self.client_mut(key) {
+            client.in_flight += 1;
+            client.writes_in_flight += u32::from(request.traits.write);
+            // What comes behind it goes over other connections, and must not overtake it.
+            client.version = u64::MAX;
+        }
+        self.enqueue(id, request, |out| transaction.write(out));
+        // EXEC leaves nothing behind: the next client may have it at once, behind what is on it.
+        self.release_pin(id);
+    }
+
+    /// The replies to the queued commands that the proxy answers.
+    fn answer_queued(&mut self, key: ClientKey, queued: &[(u32, Vec<u8>)]) -> Vec<(u32, Vec<u8>)> {
+        let mut decoder = RequestDecoder::new();
+        let mut answers = Vec::new();
+        for (place, frame) in queued {
+            // It was decoded and resolved when it was queued.
+            if let Ok(Some(_)) = decoder.next(frame, &RequestLimits::AUTHENTICATED)
+                && let Ok(spec) = command::resolve(decoder.args(frame))
+            {
+                let reply = match spec.name {
+                    "UNWATCH" => b"+OK\r\n".to_vec(),
+                    _ => local::reply(self, key, spec, decoder.args(frame)).1,
+                };
+                answers.push((*place, reply));
+            }
+        }
+        answers
+    }
+
+    /// Answers with an error.
+    fn tell(&mut self, key: ClientKey, text: &str) {
+        self.answer(key, Outcome::Error, |out| encode::error(out, text));
+    }
+}
+
+/// True for what the proxy answers by changing how it talks to the client, or what it lets it do.
+fn changes_the_connection(spec: &CommandSpec) -> bool {
+    matches!(
+        spec.name,
+        "HELLO" | "AUTH" | "CLIENT|REPLY" | "CLIENT|KILL" | "CLIENT|PAUSE" | "CLIENT|TRACKING"
+    )
+}
+
+/// Why a command was not queued.
+enum Refused {
+    Plan(Refusal),
+    NotQueued(NotQueued),
+    NotInTransaction(&'static CommandSpec),
+}
