@@ -104,6 +104,49 @@ class Blocking:
         self.assertEqual(client.client_getname(), "python")
         self.assertEqual(client.echo("hello"), "hello")
 
+    def test_start_up_and_identity(self):
+        options = {"protocol": self.protocol, "decode_responses": True, "client_name": "golden"}
+        with redis.Redis(port=pointsman.port, db=0, health_check_interval=1, **options) as client:
+            self.assertTrue(client.ping())
+            mine = client.client_info()
+            self.assertEqual((mine["name"], mine["lib-name"], mine["user"]), ("golden", "redis-py", "default"))
+            self.assertIn(str(client.client_id()), [other["id"] for other in client.client_list()])
+            self.assertEqual([other["name"] for other in client.client_list(client_id=[mine["id"]])], ["golden"])
+            with redis.Redis(port=pointsman.port, **options) as victim:
+                number = victim.client_id()
+                self.assertEqual(client.client_kill_filter(_id=number), 1)
+                # It connects again by itself.
+                self.assertNotEqual(victim.client_id(), number)
+            self.assertTrue(client.client_pause(1, all=False))
+            self.assertTrue(client.client_unpause())
+            self.assertEqual(client.client_unblock(client.client_id()), 0)
+            self.assertTrue(client.client_no_evict("ON"))
+            self.assertEqual(client.client_reply("ON"), "OK")
+            self.assertTrue(client.reset())
+
+    def test_what_frameworks_read(self):
+        client = self.client
+        client.mset({f"info:{n}": n for n in range(40)})
+        client.expire("info:0", 1000)
+        info = client.info()
+        self.assertEqual((info["redis_mode"], info["role"], info["loading"]), ("standalone", "master", 0))
+        self.assertEqual((info["db0"]["keys"], info["db0"]["expires"]), (40, 1))
+        self.assertGreater(info["used_memory"], 0)
+        self.assertEqual(client.config_get("maxmemory-policy"), {"maxmemory-policy": "noeviction"})
+        self.assertEqual(client.config_get("data*"), {"databases": "1"})
+        self.assertTrue(client.config_resetstat())
+        with self.assertRaisesRegex(redis.ResponseError, "CONFIG SET failed"):
+            client.config_set("maxmemory", "1")
+        self.assertEqual(client.role()[0], "master")
+        self.assertEqual(client.acl_whoami(), "default")
+        self.assertEqual(len(client.time()), 2)
+        self.assertIn("get", client.command())
+        self.assertEqual(client.command_count(), len(client.command()))
+        self.assertEqual(client.command_getkeys("MSET", "a", 1, "b", 2), ["a", "b"])
+        self.assertIn("Redis ver.", client.lolwut())
+        with self.assertRaisesRegex(redis.ResponseError, "DB index is out of range"):
+            redis.Redis(port=pointsman.port, db=1).ping()
+
     def test_many_threads_share_a_pool(self):
         client = self.client
         failures = []

@@ -4,11 +4,13 @@
 use crate::accept::{Acceptor, bind};
 use crate::admin::counters::Registry;
 use crate::admin::http::{AdminService, BackendStatus, Status};
-use crate::client::info;
+use crate::client::local::info;
+use crate::health::census::{self, Census};
 use crate::health::lag;
 use crate::shutdown::Drain;
 use crate::topology::publish::Published;
 use crate::topology::refresh::{self, RefreshCounters, Source};
+use crate::worker::fleet::Fleet;
 use crate::worker::router::BackendContext;
 use crate::worker::{self, ListenerPlan, WorkerHandle};
 use async_trait::async_trait;
@@ -33,6 +35,7 @@ pub fn run(config: Config, file: Option<&Path>) -> Result<(), String> {
     let nodes = start_nodes(&config, sockets.nodes)?;
 
     let registry = Arc::new(Registry::default());
+    let fleet = Arc::new(Fleet::default());
     let accepting = Arc::new(AtomicBool::new(true));
     let mut contexts = Vec::new();
     let mut statuses = Vec::new();
@@ -40,7 +43,12 @@ pub fn run(config: Config, file: Option<&Path>) -> Result<(), String> {
         let published = Arc::new(Published::default());
         let refreshes = Arc::new(RefreshCounters::default());
         let name: Arc<str> = Arc::from(backend.name.as_str());
-        contexts.push(Arc::new(BackendContext::new(backend, published.clone(), registry.clone())));
+        contexts.push(Arc::new(BackendContext::new(
+            backend,
+            published.clone(),
+            registry.clone(),
+            fleet.clone(),
+        )));
         statuses.push(BackendStatus { name, published, refreshes });
     }
     let plans: Vec<ListenerPlan> =
@@ -49,18 +57,20 @@ pub fn run(config: Config, file: Option<&Path>) -> Result<(), String> {
         .map(|index| worker::start(index, plans.clone(), contexts.clone()))
         .collect::<Result<Vec<WorkerHandle>, _>>()
         .map_err(|error| format!("a worker thread cannot be started: {error}"))?;
+    fleet.complete(workers.iter().map(WorkerHandle::messages).collect());
     let workers = Arc::new(workers);
 
     let mut server = Server::new_with_opt_and_conf(
         None,
         ServerConf { threads: 1, work_stealing: false, ..ServerConf::default() },
     );
-    for (backend, status) in config.backends.iter().zip(&statuses) {
+    for ((backend, status), context) in config.backends.iter().zip(&statuses).zip(&contexts) {
         let control = Control {
             backend: backend.clone(),
             source: Source::of(backend),
             published: status.published.clone(),
             refreshes: status.refreshes.clone(),
+            census: context.census.clone(),
         };
         server.add_service(background_service(&format!("control {}", backend.name), control));
     }
@@ -157,6 +167,7 @@ struct Control {
     source: Source,
     published: Arc<Published>,
     refreshes: Arc<RefreshCounters>,
+    census: Arc<Census>,
 }
 
 #[async_trait]
@@ -169,9 +180,11 @@ impl BackgroundService for Control {
             self.refreshes.clone(),
         );
         let lag = lag::run(self.backend.clone(), self.published.clone());
+        let census = census::run(self.backend.clone(), self.published.clone(), self.census.clone());
         tokio::select! {
             () = refresh => {}
             () = lag => {}
+            () = census => {}
             _ = shutdown.changed() => {}
         }
     }

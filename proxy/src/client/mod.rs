@@ -5,7 +5,6 @@
 //! a split one, [`local`] answers what no backend needs to see, [`state`] is who the client is.
 
 pub mod gather;
-pub mod info;
 pub mod local;
 pub mod replies;
 pub mod session;

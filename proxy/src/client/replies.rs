@@ -23,6 +23,20 @@ enum Place {
         len: usize,
     },
     Gathering(Box<Gather>),
+    /// Waiting, and nothing of the answer goes to the client.
+    Withheld(Option<Box<Gather>>),
+}
+
+/// Which answers are not told (CLIENT REPLY).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Withhold {
+    /// All are told.
+    #[default]
+    Nothing,
+    /// The next one is not.
+    Next,
+    /// None is told.
+    All,
 }
 
 /// Buffers above this capacity are not kept once they are empty.
@@ -51,6 +65,8 @@ pub struct Replies {
     batch_end: Option<u32>,
     /// The largest reply since the client was last idle.
     largest: usize,
+    /// What of the answers to come is not told.
+    withhold: Withhold,
 }
 
 impl Replies {
@@ -58,20 +74,28 @@ impl Replies {
     #[inline]
     pub fn open(&mut self) -> Ticket {
         let ticket = Ticket(self.head.wrapping_add(self.queue.len() as u32));
-        self.queue.push_back(Place::Waiting);
+        let withheld = self.withhold != Withhold::Nothing && self.withholds();
+        self.queue.push_back(if withheld { Place::Withheld(None) } else { Place::Waiting });
         ticket
     }
 
     /// Takes a place at the tail for a request of several parts.
     pub fn open_gather(&mut self, gather: Gather) -> Ticket {
         let ticket = Ticket(self.head.wrapping_add(self.queue.len() as u32));
-        self.queue.push_back(Place::Gathering(Box::new(gather)));
+        let gather = Box::new(gather);
+        let withheld = self.withholds();
+        self.queue.push_back(if withheld { Place::Withheld(Some(gather)) } else { Place::Gathering(gather) });
         ticket
     }
 
     /// Takes a place at the tail and answers it at once with what `write` appends.
     #[inline]
     pub fn answer(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.withhold != Withhold::Nothing && self.withholds() {
+            let ticket = Ticket(self.head.wrapping_add(self.queue.len() as u32));
+            self.queue.push_back(Place::Withheld(None));
+            return self.fill(ticket, b"");
+        }
         if self.queue.is_empty() {
             self.head = self.head.wrapping_add(1);
             return write(&mut self.out);
@@ -97,6 +121,48 @@ impl Replies {
             *place = Place::Stashed { start: self.stash.len(), len: bytes.len() };
             self.stash.extend_from_slice(bytes);
             self.stashed += bytes.len();
+        } else if let Some(Place::Withheld(None)) = self.queue.get(index) {
+            self.pass_over(index);
+        }
+    }
+
+    /// Withholds answers to requests that come from now on.
+    pub fn withhold(&mut self, withhold: Withhold) {
+        self.withhold = withhold;
+    }
+
+    /// Withholds the answer to the next request, if not all are withheld anyway.
+    pub fn withhold_next(&mut self) {
+        if self.withhold == Withhold::Nothing {
+            self.withhold = Withhold::Next;
+        }
+    }
+
+    /// Notes a request that has no answer: to Redis it is the next one nevertheless.
+    pub fn unanswered(&mut self) {
+        self.withholds();
+    }
+
+    /// True if the answer to the request that comes now is withheld.
+    #[cold]
+    fn withholds(&mut self) -> bool {
+        match self.withhold {
+            Withhold::Nothing => false,
+            Withhold::All => true,
+            Withhold::Next => {
+                self.withhold = Withhold::Nothing;
+                true
+            }
+        }
+    }
+
+    /// A withheld answer has come.
+    #[cold]
+    fn pass_over(&mut self, index: usize) {
+        if index == 0 {
+            self.advance();
+        } else if let Some(place) = self.queue.get_mut(index) {
+            *place = Place::Stashed { start: 0, len: 0 };
         }
     }
 
@@ -104,7 +170,11 @@ impl Replies {
     pub fn fill_part(&mut self, ticket: Ticket, part: u32, bytes: &[u8]) -> bool {
         let index = ticket.0.wrapping_sub(self.head) as usize;
         let Some(place) = self.queue.get_mut(index) else { return false };
-        let Place::Gathering(gather) = place else { return false };
+        let (gather, told) = match place {
+            Place::Gathering(gather) => (gather, true),
+            Place::Withheld(Some(gather)) => (gather, false),
+            _ => return false,
+        };
         let before = gather.held();
         let complete = gather.take(part, bytes);
         self.gathered += gather.held() - before;
@@ -112,6 +182,10 @@ impl Replies {
             return false;
         }
         self.gathered -= gather.held();
+        if !told {
+            self.pass_over(index);
+            return true;
+        }
         if index == 0 {
             let before = self.out.len();
             gather.write(&mut self.out);
@@ -360,6 +434,45 @@ mod tests {
             replies.wrote(ready);
             late = behind;
         }
+    }
+
+    #[test]
+    fn t26_withheld_answers_leave_no_trace_and_keep_the_order() {
+        let mut replies = Replies::default();
+        let keys = [(Slot::new(1).unwrap(), 0), (Slot::new(2).unwrap(), 1)];
+        let told = replies.open();
+        replies.withhold_next();
+        let skipped = replies.open();
+        let behind = replies.open();
+        replies.withhold(Withhold::All);
+        let off = replies.open();
+        let gather = replies.open_gather(Gather::split(SplitKind::Sum, &keys));
+        replies.answer(|out| out.extend_from_slice(b"never"));
+        replies.withhold_next();
+        assert_eq!(replies.withhold, Withhold::All, "SKIP changes nothing while OFF");
+        replies.withhold(Withhold::Nothing);
+        replies.answer(|out| out.extend_from_slice(b"on "));
+        replies.fill(off, b"never");
+        replies.fill(behind, b"behind ");
+        assert!(!replies.fill_part(gather, 0, b":1\r\n"));
+        assert!(replies.held() > 0);
+        assert!(replies.fill_part(gather, 1, b":1\r\n"));
+        replies.fill(skipped, b"never");
+        assert_eq!(taken(&mut replies), "");
+        replies.fill(told, b"told ");
+        assert_eq!(taken(&mut replies), "told behind on ");
+        assert!(replies.is_idle());
+        // At the head of an empty queue, too.
+        replies.withhold_next();
+        replies.answer(|out| out.extend_from_slice(b"never"));
+        replies.withhold_next();
+        replies.unanswered();
+        replies.answer(|out| out.extend_from_slice(b"x"));
+        replies.withhold(Withhold::All);
+        let first = replies.open();
+        replies.fill(first, b"never");
+        assert_eq!(taken(&mut replies), "x");
+        assert!(replies.is_idle() && replies.held() == 0);
     }
 
     #[test]

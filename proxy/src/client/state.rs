@@ -5,6 +5,7 @@ use super::transaction::Transaction;
 use crate::worker::detour::Detour;
 use crate::worker::pin::Pin;
 use pointsman_config::{ClientLimits, Reads, Secret};
+use pointsman_protocol::command::CommandSpec;
 use pointsman_protocol::resp::RequestLimits;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -103,6 +104,19 @@ pub struct Identity {
     pub lib_name: Vec<u8>,
     /// CLIENT SETINFO LIB-VER.
     pub lib_version: Vec<u8>,
+    /// CLIENT NO-EVICT. Shown, no more: we evict nobody but who does not read its replies.
+    pub no_evict: bool,
+    /// CLIENT NO-TOUCH. Shown, no more.
+    pub no_touch: bool,
+}
+
+/// What CLIENT LIST and KILL call a client's type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Asks and is answered.
+    Normal,
+    /// Has subscriptions.
+    Pubsub,
 }
 
 /// Unread replies that a client which has not authenticated may let pile up.
@@ -147,6 +161,8 @@ pub struct Client {
     pub transaction: Option<Box<Transaction>>,
     /// Requests that are being sent a second time.
     pub detour: Option<Box<Detour>>,
+    /// The command it sent last.
+    pub last: Option<&'static CommandSpec>,
     /// Last time it sent something, in microseconds of the worker's clock.
     pub active: u64,
     /// It waits for the next flush.
@@ -184,6 +200,16 @@ impl Client {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
+    }
+
+    /// What it is to CLIENT LIST.
+    pub fn kind(&self) -> Kind {
+        Kind::Normal
+    }
+
+    /// Where it connected to: more than its listener's address, which may stand for all of the machine.
+    pub fn own_address(&self) -> SocketAddr {
+        self.writer.as_ref().local_addr().unwrap_or(self.listener.listen)
     }
 
     /// What it said about itself, to be changed.

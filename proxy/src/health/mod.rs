@@ -1,3 +1,5 @@
-//! How well nodes are: for now, how far replicas lag behind ([`lag`]).
+//! How well nodes are: how far replicas lag behind ([`lag`]), and what all shards hold together
+//! ([`census`]).
 
+pub mod census;
 pub mod lag;

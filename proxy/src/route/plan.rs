@@ -66,6 +66,16 @@ pub enum Verb {
 }
 
 impl Plan {
+    /// The row of its command, if it is carried out.
+    #[inline]
+    pub fn spec(&self) -> Option<&'static CommandSpec> {
+        match self {
+            Plan::Slot { spec, .. } | Plan::Split { spec, .. } => Some(spec),
+            Plan::Everyone { spec } | Plan::Local { spec } => Some(spec),
+            Plan::Transaction(_) | Plan::Nothing | Plan::Refuse(_) => None,
+        }
+    }
+
     /// True if it may change data, anywhere.
     #[inline]
     pub fn may_write(&self) -> bool {
@@ -98,6 +108,14 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// True for the first word of an HTTP request that carries a body, or of the header that all have. Redis
+    /// closes at these two, too.
+    pub fn is_http(&self, args: Args<'_>) -> bool {
+        let word = args.at(0);
+        matches!(self, Refusal::Table(command::Refusal::UnknownCommand))
+            && (word.eq_ignore_ascii_case(b"POST") || word.eq_ignore_ascii_case(b"Host:"))
+    }
+
     /// Appends the error reply.
     pub fn write(&self, args: Args<'_>, out: &mut Vec<u8>) {
         match self {
@@ -159,23 +177,29 @@ fn route_of(spec: &CommandSpec) -> Route {
     let container = spec.name.split('|').next().unwrap_or(spec.name);
     match spec.name {
         "PING" | "ECHO" | "SELECT" | "HELLO" | "AUTH" | "QUIT" | "RESET" | "INFO" | "TIME" | "LOLWUT"
-        | "READONLY" | "READWRITE" | "CONFIG|GET" => return Route::Local,
+        | "READONLY" | "READWRITE" | "ASKING" | "ROLE" | "SWAPDB" | "MOVE" | "ACL|WHOAMI" | "ACL|USERS" => {
+            return Route::Local;
+        }
         "DBSIZE" | "FLUSHALL" | "FLUSHDB" | "KEYS" | "SCRIPT|LOAD" | "SCRIPT|FLUSH" | "FUNCTION|LOAD"
         | "FUNCTION|DELETE" | "FUNCTION|FLUSH" => return Route::Everyone,
         "PUBLISH" => return Route::Anyone,
         // The state these leave behind belongs to one connection, and ours are shared.
-        "ASKING" | "RESTORE-ASKING" | "MIGRATE" => return Route::NotThroughProxy,
+        "RESTORE-ASKING" | "MIGRATE" => return Route::NotThroughProxy,
         "MULTI" => return Route::Transaction(Verb::Multi),
         "EXEC" => return Route::Transaction(Verb::Exec),
         "DISCARD" => return Route::Transaction(Verb::Discard),
         "WATCH" => return Route::Transaction(Verb::Watch),
         "UNWATCH" => return Route::Transaction(Verb::Unwatch),
-        "SCAN" | "RANDOMKEY" | "WAIT" | "WAITAOF" | "SWAPDB" | "MOVE" | "MONITOR" => {
+        "SCAN" | "RANDOMKEY" | "WAIT" | "WAITAOF" | "MONITOR" => {
             return Route::NotYet;
         }
         _ => {}
     }
-    if matches!(container, "CLIENT" | "COMMAND" | "CLUSTER") {
+    // The same on every node, and nothing in them tells which node it is.
+    if spec.name.ends_with("|HELP") || matches!(spec.name, "ACL|CAT" | "MODULE|LIST") {
+        return Route::Anyone;
+    }
+    if matches!(container, "CLIENT" | "COMMAND" | "CLUSTER" | "CONFIG") {
         return Route::Local;
     }
     if let Some(kind) = SplitKind::of(spec.name) {
@@ -211,7 +235,6 @@ pub fn plan(args: Args<'_>, authenticated: bool, keys: &mut Vec<KeyRef>) -> Plan
     let spec = match command::resolve(args) {
         Ok(spec) => spec,
         Err(_) if args.is_empty() => return Plan::Nothing,
-        Err(_) if !authenticated => return Plan::Refuse(Refusal::NoAuth),
         Err(refusal) => return Plan::Refuse(Refusal::Table(refusal)),
     };
     if !authenticated && !spec.flags.has(Flags::NO_AUTH) {

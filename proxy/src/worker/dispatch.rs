@@ -20,7 +20,7 @@ use crate::route::retry::Cause;
 use crate::route::split::{self, SplitKind};
 use pointsman_config::ReadPolicy;
 use pointsman_protocol::Slot;
-use pointsman_protocol::command::ResponsePolicy;
+use pointsman_protocol::command::{CommandSpec, ResponsePolicy};
 use pointsman_protocol::resp::{Args, ProtocolError, encode};
 use pointsman_protocol::topology::{NodeIndex, ShardIndex};
 
@@ -40,7 +40,11 @@ impl Router {
     #[inline]
     pub fn request(&mut self, key: ClientKey, frame: &[u8], args: Args<'_>, inline: bool) -> Step {
         let (version, now) = (self.snapshot.version, self.now);
-        let Some(client) = self.client_mut(key) else { return Step::Close };
+        let Some(client) =
+            self.clients.get_mut(key.index as usize).filter(|client| client.generation == key.generation)
+        else {
+            return Step::Close;
+        };
         client.active = now;
         // A client whose slots may have moved keeps its order by waiting until what is on its way
         // has been answered: only then is it sure that nothing it sends now overtakes that.
@@ -62,6 +66,10 @@ impl Router {
         let (authenticated, replica_reads) = (client.authenticated, client.replica_reads);
         let queueing = client.transaction.is_some();
         let plan = plan::plan(args, authenticated, &mut self.keys);
+        client.last = plan.spec();
+        if self.pause.is_some_and(|pause| pause.holds(&plan)) {
+            return self.wait(key);
+        }
         // A read that went to a replica must not see what its client writes after it.
         if replica_reads > 0 && plan.may_write() {
             return self.wait(key);
@@ -84,16 +92,19 @@ impl Router {
                 if self.client_mut(key).is_some_and(|client| client.in_flight > 0) {
                     return self.wait(key);
                 }
-                self.send_to_everyone(key, Traits::of(spec), spec.response_policy, args);
-                if let Some(client) = self.client_mut(key) {
-                    client.version = u64::MAX;
-                }
+                self.send_to_primaries(key, spec, args);
                 Step::Done
             }
             Plan::Local { spec } => local::answer(self, key, spec, args),
             Plan::Block { spec, slot } => self.block(key, spec, slot, args),
             Plan::Transaction(verb) => self.transaction_verb(key, verb, args),
-            Plan::Nothing => Step::Done,
+            Plan::Nothing => {
+                if let Some(client) = self.client_mut(key) {
+                    client.replies.unanswered();
+                }
+                Step::Done
+            }
+            Plan::Refuse(refusal) if refusal.is_http(args) => self.close_browser(key),
             Plan::Refuse(refusal) => {
                 self.refuse(key, args, &refusal);
                 Step::Done
@@ -209,6 +220,49 @@ impl Router {
         self.placed = placed;
     }
 
+    /// Sends a command to the primary of every shard; what comes after waits for it. To be called with
+    /// nothing of the client on its way.
+    pub fn send_to_primaries(&mut self, key: ClientKey, spec: &'static CommandSpec, args: Args<'_>) {
+        self.send_to_everyone(key, Traits::of(spec), spec.response_policy, args);
+        if let Some(client) = self.client_mut(key) {
+            client.version = u64::MAX;
+        }
+    }
+
+    /// Sends a command without keys to the one node that answers for all.
+    pub fn send_to_anyone(&mut self, key: ClientKey, spec: &'static CommandSpec, args: Args<'_>) {
+        self.send_to_slot(key, Traits::of(spec), plan::keyless_slot(), &[], args, true);
+    }
+
+    /// Answers a client later, in its place in the order; what it sends next waits until then. `work`
+    /// gives the outcome, the reply, and whether to close the client behind it. It must end by itself.
+    pub fn answer_later(
+        &mut self,
+        key: ClientKey,
+        work: impl Future<Output = (Outcome, Vec<u8>, bool)> + 'static,
+    ) {
+        let (me, Some(client)) = (self.me.clone(), self.client_mut(key)) else { return };
+        let ticket = client.replies.open();
+        client.in_flight += 1;
+        client.version = u64::MAX;
+        tokio::task::spawn_local(async move {
+            let (outcome, bytes, close) = work.await;
+            let Some(router) = me.upgrade() else { return };
+            let mut router = router.borrow_mut();
+            router.read_clock();
+            router.counters.request(Class::Local, outcome);
+            let Some(client) = router.client_mut(key) else { return };
+            client.in_flight = client.in_flight.saturating_sub(1);
+            client.replies.fill(ticket, &bytes);
+            if close {
+                client.closing = true;
+                client.wake();
+            }
+            router.mark_client(key);
+            router.resume(key);
+        });
+    }
+
     /// Sends a command to the primary of every shard that owns slots.
     fn send_to_everyone(&mut self, key: ClientKey, traits: Traits, policy: ResponsePolicy, args: Args<'_>) {
         let shards = self.snapshot.topology.serving();
@@ -263,6 +317,16 @@ impl Router {
             client.replies.answer(write);
             self.mark_client(key);
         }
+    }
+
+    /// A browser that a foreign page made talk to us: none of its lines may become a command.
+    #[cold]
+    fn close_browser(&mut self, key: ClientKey) -> Step {
+        if let Some(client) = self.client_mut(key) {
+            tracing::warn!(client = %client.address, "a client speaks HTTP, possibly on behalf of a foreign web page; closing it");
+            client.closing = true;
+        }
+        Step::Close
     }
 
     pub(super) fn refuse(&mut self, key: ClientKey, args: Args<'_>, refusal: &Refusal) {

@@ -7,6 +7,7 @@ pub mod answer;
 pub mod block;
 pub mod detour;
 pub mod dispatch;
+pub mod fleet;
 pub mod inbound;
 pub mod pin;
 pub mod router;
@@ -23,7 +24,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Clients on their way from the acceptor to a worker, at most.
 const HANDOVER_MAX: usize = 1024;
@@ -47,6 +48,15 @@ pub enum Message {
     },
     /// Close clients as soon as they have their replies.
     Drain,
+    /// A question about the clients of one backend ([`fleet`]).
+    Ask {
+        /// The backend's name.
+        backend: Arc<str>,
+        /// The question.
+        question: fleet::Question,
+        /// Where the answer goes.
+        answer: oneshot::Sender<fleet::Tally>,
+    },
 }
 
 /// What a worker needs to know of a listener.
@@ -79,6 +89,11 @@ impl WorkerHandle {
     pub async fn tell(&self, message: Message) {
         // It only fails when the worker is gone, and then the process is going down anyway.
         let _ = self.messages.send(message).await;
+    }
+
+    /// Where it is told things.
+    pub fn messages(&self) -> mpsc::WeakSender<Message> {
+        self.messages.downgrade()
     }
 
     /// True once its thread has ended, which it does only by a bug.
@@ -141,6 +156,12 @@ async fn run(
                 }
                 Err(error) => tracing::warn!(client = %address, %error, "a client's socket cannot be used"),
             },
+            Message::Ask { backend, question, answer } => {
+                let router = routers.iter().find(|router| router.borrow().context.name == backend);
+                if let Some(router) = router {
+                    fleet::consider(router, &question, answer);
+                }
+            }
             Message::Drain => routers.iter().for_each(|router| router.borrow_mut().drain()),
         }
     }

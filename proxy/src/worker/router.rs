@@ -13,9 +13,11 @@ use crate::backend::dial;
 use crate::backend::lanes::{Lane, NodeLanes};
 use crate::client::session;
 use crate::client::state::{Admission, Client, ListenerContext};
+use crate::health::census::Census;
 use crate::route::retry::RetryLimits;
 use crate::route::split::Placed;
 use crate::topology::publish::{Published, Snapshot};
+use crate::worker::fleet::{Fleet, Pause};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use pointsman_config::{Backend, BackendKind};
 use pointsman_protocol::HostPort;
@@ -61,11 +63,20 @@ pub struct BackendContext {
     pub snapshots: Arc<Published>,
     /// Where counters are found.
     pub registry: Arc<Registry>,
+    /// All workers, for what concerns the clients of each.
+    pub fleet: Arc<Fleet>,
+    /// What the shards hold.
+    pub census: Arc<Census>,
 }
 
 impl BackendContext {
     /// Derives it from the configuration.
-    pub fn new(config: &Backend, snapshots: Arc<Published>, registry: Arc<Registry>) -> Self {
+    pub fn new(
+        config: &Backend,
+        snapshots: Arc<Published>,
+        registry: Arc<Registry>,
+        fleet: Arc<Fleet>,
+    ) -> Self {
         let address_map = match &config.kind {
             BackendKind::Cluster(cluster) => cluster.address_map.iter().cloned().collect(),
             BackendKind::Bundled(_) => HashMap::new(),
@@ -88,6 +99,8 @@ impl BackendContext {
             config: config.clone(),
             snapshots,
             registry,
+            fleet,
+            census: Arc::default(),
         }
     }
 
@@ -137,6 +150,8 @@ pub struct Router {
     pub(super) random: u64,
     /// Set while the process shuts down.
     pub(super) draining: bool,
+    /// CLIENT PAUSE, while one is in force.
+    pub(super) pause: Option<Pause>,
     /// Lags were sampled lately; looked at with each tick.
     pub(super) lag_is_fresh: bool,
     pub(super) ticker: Rc<Notify>,
@@ -179,6 +194,7 @@ impl Router {
                 started: Instant::now(),
                 random: seed | 1,
                 draining: false,
+                pause: None,
                 lag_is_fresh: false,
                 ticker: Rc::new(Notify::new()),
                 swept: 0,
@@ -341,6 +357,7 @@ impl Router {
             pin: None,
             blocked: None,
             detour: None,
+            last: None,
             active: self.now,
             dirty: false,
             held_since: None,
@@ -603,6 +620,7 @@ impl Router {
     /// Begins the end: clients are closed as soon as they have their replies.
     pub fn drain(&mut self) {
         self.draining = true;
+        self.end_pause();
         self.ticker.notify_one();
     }
 

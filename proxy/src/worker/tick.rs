@@ -62,6 +62,9 @@ impl Router {
             self.detours_due = true;
             self.wake_flusher();
         }
+        if self.pause.is_some_and(|pause| self.now >= pause.until) {
+            self.end_pause();
+        }
         if self.draining {
             self.drain_clients();
         }
@@ -128,7 +131,11 @@ impl Router {
         let mut idle = Vec::new();
         for (index, client) in self.clients.iter_mut() {
             let quiet = now.saturating_sub(client.active);
-            if client.in_flight > 0 || !client.replies.is_idle() || quiet < Self::micros(SWEEP) {
+            if client.in_flight > 0
+                || client.paused
+                || !client.replies.is_idle()
+                || quiet < Self::micros(SWEEP)
+            {
                 continue;
             }
             client.replies.shrink();

@@ -177,7 +177,9 @@ impl Router {
                 }
             }
             // What changes the connection itself cannot wait for EXEC: it would decide how to read on.
-            Plan::Local { spec } if !changes_the_connection(spec) => self.queue_local(key, args),
+            Plan::Local { spec } if !changes_the_connection(spec) && !local::needs_others(spec) => {
+                self.queue_local(key, args)
+            }
             Plan::Local { spec } | Plan::Everyone { spec } => Err(Refused::NotInTransaction(spec)),
             Plan::Refuse(refusal) => Err(Refused::Plan(refusal)),
         };

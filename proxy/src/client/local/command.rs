@@ -1,0 +1,303 @@
+//! COMMAND and its subcommands, from the table that also routes: a client that cuts requests by it and
+//! the proxy cannot disagree about keys.
+//!
+//! It keeps no documentation: COMMAND DOCS is answered by a node where there are nodes that have it, and
+//! empty otherwise; clients use it for hints only.
+
+use super::{Answer, Refused, words};
+use crate::backend::connection::ClientKey;
+use crate::worker::router::Router;
+use pointsman_config::BackendKind;
+use pointsman_protocol::command::{self, CommandSpec, Flags, KeyAccess, KeySearch, KeySpec, KeysFound, keys};
+use pointsman_protocol::glob;
+use pointsman_protocol::resp::{Args, encode};
+
+/// The flags that COMMAND INFO tells, in its order.
+const FLAG_ORDER: [&str; 19] = [
+    "write",
+    "readonly",
+    "denyoom",
+    "admin",
+    "pubsub",
+    "noscript",
+    "blocking",
+    "loading",
+    "stale",
+    "skip_monitor",
+    "skip_slowlog",
+    "asking",
+    "fast",
+    "no_auth",
+    "no_mandatory_keys",
+    "no_async_loading",
+    "no_multi",
+    "movablekeys",
+    "allow_busy",
+];
+
+/// Answers COMMAND and its subcommands.
+pub fn command(
+    router: &mut Router,
+    key: ClientKey,
+    spec: &'static CommandSpec,
+    args: Args<'_>,
+    resp3: bool,
+    out: &mut Vec<u8>,
+) -> Result<Answer, Refused> {
+    match spec.name {
+        "COMMAND|COUNT" => encode::integer(out, command::all().len() as i64),
+        "COMMAND|LIST" => list(args, out)?,
+        "COMMAND|INFO" if args.len() > 2 => {
+            encode::array_head(out, args.len() - 2);
+            for name in args.iter().skip(2) {
+                match named(name) {
+                    Some(spec) => describe(spec, resp3, out),
+                    None => encode::null(out, resp3),
+                }
+            }
+        }
+        "COMMAND" | "COMMAND|INFO" => {
+            encode::array_head(out, command::all().len());
+            command::all().iter().for_each(|spec| describe(spec, resp3, out));
+        }
+        "COMMAND|DOCS" => match router.context.config.kind {
+            BackendKind::Bundled(_) => encode::map_head(out, 0, resp3),
+            BackendKind::Cluster(_) => {
+                router.send_to_anyone(key, spec, args);
+                return Ok(Answer::Later);
+            }
+        },
+        "COMMAND|GETKEYS" | "COMMAND|GETKEYSANDFLAGS" => {
+            let flags = spec.name == "COMMAND|GETKEYSANDFLAGS";
+            get_keys(args, flags, resp3, out)?;
+        }
+        _ => return Err(super::refusal(crate::route::plan::Refusal::NotThroughProxy(spec), args)),
+    }
+    Ok(Answer::Ready)
+}
+
+/// The row of `get` or `client|id`.
+fn named(name: &[u8]) -> Option<&'static CommandSpec> {
+    match name.iter().position(|byte| *byte == b'|') {
+        None => command::lookup(name),
+        Some(bar) => command::subcommand(command::lookup(&name[..bar])?, &name[bar + 1..]),
+    }
+}
+
+/// `COMMAND LIST [FILTERBY MODULE name | ACLCAT category | PATTERN pattern]`.
+fn list(args: Args<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
+    let matches: Box<dyn Fn(&str) -> bool> = if args.len() == 2 {
+        // Without a filter subcommands are not listed.
+        Box::new(|name| !name.contains('|'))
+    } else if args.len() == 5 && args.at(2).eq_ignore_ascii_case(b"FILTERBY") {
+        let wanted = args.at(4).to_ascii_lowercase();
+        match args.at(3).to_ascii_lowercase().as_slice() {
+            // No command of the table is a module's.
+            b"module" => Box::new(|_| false),
+            b"aclcat" => Box::new(move |name| {
+                let categories = words::of(name).map_or("", |words| words.categories);
+                categories.split(' ').any(|category| category.as_bytes() == wanted)
+            }),
+            b"pattern" => Box::new(move |name| glob::matches(&wanted, name.as_bytes())),
+            _ => return Err("ERR syntax error".into()),
+        }
+    } else {
+        return Err("ERR syntax error".into());
+    };
+    let rows = command::all().iter().flat_map(|spec| std::iter::once(spec).chain(spec.subcommands));
+    let found: Vec<String> = rows.map(|spec| spec.name.to_lowercase()).filter(|name| matches(name)).collect();
+    encode::array_head(out, found.len());
+    found.iter().for_each(|name| encode::bulk(out, name.as_bytes()));
+    Ok(())
+}
+
+/// `COMMAND GETKEYS request...`, with what is done to each key if `flags`.
+fn get_keys(args: Args<'_>, flags: bool, resp3: bool, out: &mut Vec<u8>) -> Result<(), Refused> {
+    let asked = Args::new(args.bytes(), args.ranges().get(2..).unwrap_or_default());
+    let spec = command::lookup_args(asked).ok_or("ERR Invalid command specified")?;
+    if !spec.keys.iter().any(|key| !key.access.not_key) {
+        return Err("ERR The command has no key arguments".into());
+    }
+    if !spec.accepts(asked.len()) {
+        return Err("ERR Invalid number of arguments specified for command".into());
+    }
+    let mut found = Vec::new();
+    let understood = keys::find(spec, asked, &mut found).is_ok();
+    found.retain(|key| !key.access.not_key);
+    if found.is_empty() || !understood {
+        if spec.flags.has(Flags::NO_MANDATORY_KEYS) {
+            encode::array_head(out, 0);
+            return Ok(());
+        }
+        return Err("ERR Invalid arguments specified for command".into());
+    }
+    encode::array_head(out, found.len());
+    for key in &found {
+        let name = asked.at(key.index as usize);
+        if flags {
+            encode::array_head(out, 2);
+            encode::bulk(out, name);
+            words_of(key_flags(spec, key.access), resp3, out);
+        } else {
+            encode::bulk(out, name);
+        }
+    }
+    Ok(())
+}
+
+/// What is done to a key in Redis' words: those of the command's key specification that does just that, or
+/// where the arguments made it less, what is left.
+fn key_flags(spec: &CommandSpec, access: KeyAccess) -> &'static str {
+    let does = |key: &&KeySpec| key.access.reads == access.reads && key.access.writes == access.writes;
+    let place = spec.keys.iter().position(|key| does(&key) && !key.varies);
+    let known = words::of(&spec.name.to_lowercase()).map(|words| words.keys);
+    match (place, known) {
+        (Some(place), Some(known)) if known.len() == spec.keys.len() => known[place].0,
+        _ => default_key_flags(access),
+    }
+}
+
+fn default_key_flags(access: KeyAccess) -> &'static str {
+    match (access.reads, access.writes) {
+        (false, false) => "RO",
+        (true, false) => "RO access",
+        (false, true) => "OW update",
+        (true, true) => "RW access update",
+    }
+}
+
+/// One row, in the shape of COMMAND INFO: name, arity, flags, first key, last key, step, categories,
+/// tips, key specifications and subcommands.
+fn describe(spec: &CommandSpec, resp3: bool, out: &mut Vec<u8>) {
+    let name = spec.name.to_lowercase();
+    let known = words::of(&name);
+    encode::array_head(out, 10);
+    encode::bulk(out, name.as_bytes());
+    encode::integer(out, i64::from(spec.arity));
+    let own: Vec<&str> = spec.flags.words().collect();
+    let flags: Vec<&str> = FLAG_ORDER.into_iter().filter(|flag| own.contains(flag)).collect();
+    words_of(&flags.join(" "), resp3, out);
+    let (first, last, step) = range_of(spec.keys);
+    [first, last, step].into_iter().for_each(|number| encode::integer(out, number));
+    let categories = known.map_or("", |words| words.categories).split(' ').filter(|word| !word.is_empty());
+    let categories: Vec<String> = categories.map(|category| format!("@{category}")).collect();
+    words_of(&categories.join(" "), resp3, out);
+    let tips: Vec<&str> =
+        known.map_or("", |words| words.tips).split(' ').filter(|word| !word.is_empty()).collect();
+    set_head(tips.len(), resp3, out);
+    tips.iter().for_each(|tip| encode::bulk(out, tip.as_bytes()));
+    set_head(spec.keys.len(), resp3, out);
+    for (place, key) in spec.keys.iter().enumerate() {
+        let known = known.and_then(|words| words.keys.get(place));
+        describe_key(key, known.copied(), resp3, out);
+    }
+    // An empty set, but an array of what there is: so Redis has it.
+    set_head(spec.subcommands.len(), resp3 && spec.subcommands.is_empty(), out);
+    spec.subcommands.iter().for_each(|sub| describe(sub, resp3, out));
+}
+
+fn describe_key(key: &KeySpec, known: Option<(&'static str, &'static str)>, resp3: bool, out: &mut Vec<u8>) {
+    let (flags, notes) = known.unwrap_or((default_key_flags(key.access), ""));
+    encode::map_head(out, if notes.is_empty() { 3 } else { 4 }, resp3);
+    if !notes.is_empty() {
+        encode::bulk(out, b"notes");
+        encode::bulk(out, notes.as_bytes());
+    }
+    encode::bulk(out, b"flags");
+    words_of(flags, resp3, out);
+    let mut part = |name: &str, kind: &str, fields: &[(&str, Value)]| {
+        encode::bulk(out, name.as_bytes());
+        encode::map_head(out, 2, resp3);
+        encode::bulk(out, b"type");
+        encode::bulk(out, kind.as_bytes());
+        encode::bulk(out, b"spec");
+        encode::map_head(out, fields.len(), resp3);
+        for (field, value) in fields {
+            encode::bulk(out, field.as_bytes());
+            match value {
+                Value::Number(number) => encode::integer(out, *number),
+                Value::Word(word) => encode::bulk(out, word.as_bytes()),
+            }
+        }
+    };
+    use Value::{Number, Word};
+    match key.search {
+        KeySearch::Index(at) => part("begin_search", "index", &[("index", Number(at.into()))]),
+        KeySearch::Keyword { word, from } => {
+            part("begin_search", "keyword", &[("keyword", Word(word)), ("startfrom", Number(from.into()))]);
+        }
+        KeySearch::Unknown => part("begin_search", "unknown", &[]),
+    }
+    match key.found {
+        KeysFound::Range { last, step, limit } => part(
+            "find_keys",
+            "range",
+            &[
+                ("lastkey", Number(last.into())),
+                ("keystep", Number(step.into())),
+                ("limit", Number(limit.into())),
+            ],
+        ),
+        KeysFound::Counted { count, first, step } => part(
+            "find_keys",
+            "keynum",
+            &[
+                ("keynumidx", Number(count.into())),
+                ("firstkey", Number(first.into())),
+                ("keystep", Number(step.into())),
+            ],
+        ),
+        KeysFound::Unknown => part("find_keys", "unknown", &[]),
+    }
+}
+
+/// A field of a key specification.
+enum Value {
+    Number(i64),
+    Word(&'static str),
+}
+
+/// First key, last key and step, as servers before key specifications told them: of the specifications
+/// with fixed places, what one range can say.
+fn range_of(specs: &[KeySpec]) -> (i64, i64, i64) {
+    let fixed = |spec: &KeySpec| match (spec.search, spec.found) {
+        (KeySearch::Index(first), KeysFound::Range { last, step, .. }) => {
+            let (first, last) = (i64::from(first), i64::from(last));
+            Some((first, if last >= 0 { first + last } else { last }, i64::from(step)))
+        }
+        _ => None,
+    };
+    if let [only] = specs {
+        return fixed(only).unwrap_or((0, 0, 0));
+    }
+    let mut range: Option<(i64, i64)> = None;
+    for (first, last, step) in specs.iter().filter_map(fixed) {
+        if step != 1 {
+            continue;
+        }
+        range = match range {
+            None => Some((first, last)),
+            // Counted from the end is behind everything counted from the start.
+            Some((before, until)) if first == until + 1 => {
+                Some((before, if last < 0 { last } else { last.max(until) }))
+            }
+            range => range,
+        };
+    }
+    range.map_or((0, 0, 0), |(first, last)| (first, last, 1))
+}
+
+fn set_head(count: usize, resp3: bool, out: &mut Vec<u8>) {
+    if resp3 {
+        out.extend_from_slice(format!("~{count}\r\n").as_bytes());
+    } else {
+        encode::array_head(out, count);
+    }
+}
+
+/// Words parted by spaces as a set of simple strings (an array in RESP2).
+fn words_of(words: &str, resp3: bool, out: &mut Vec<u8>) {
+    let words: Vec<&str> = words.split(' ').filter(|word| !word.is_empty()).collect();
+    set_head(words.len(), resp3, out);
+    words.iter().for_each(|word| encode::simple(out, word));
+}

@@ -1,0 +1,55 @@
+//! A client as CLIENT LIST and CLIENT INFO show it: the fields of Redis 7.2, in its order.
+//!
+//! What only a server with one buffer a client can tell (`qbuf`, `argv-mem`) is 0 here.
+
+use crate::client::state::{Client, Kind};
+use std::fmt::Write;
+use std::os::fd::AsRawFd;
+
+/// One line with its end; `now` is the worker's clock, in microseconds.
+pub fn of(client: &Client, now: u64) -> String {
+    let empty = Default::default();
+    let identity = client.identity.as_deref().unwrap_or(&empty);
+    let held = client.replies.held();
+    let mut line = String::with_capacity(320);
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        line,
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db=0 sub=0 psub=0 ssub=0 multi=-1 \
+         qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={held} oll=0 omem={held} tot-mem={} \
+         events={} cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}",
+        client.id,
+        client.address,
+        client.own_address(),
+        client.writer.as_ref().as_raw_fd(),
+        String::from_utf8_lossy(&identity.name),
+        client.connected.elapsed().as_secs(),
+        now.saturating_sub(client.active) / 1_000_000,
+        flags(client.kind(), identity.no_evict, identity.no_touch),
+        held + size_of::<Client>(),
+        if client.write_blocked { "rw" } else { "r" },
+        client.last.map_or_else(|| "NULL".to_owned(), |spec| spec.name.to_lowercase()),
+        if client.resp3 { 3 } else { 2 },
+        String::from_utf8_lossy(&identity.lib_name),
+        String::from_utf8_lossy(&identity.lib_version),
+    );
+    line
+}
+
+fn flags(kind: Kind, no_evict: bool, no_touch: bool) -> String {
+    let set = [(kind == Kind::Pubsub, 'P'), (no_evict, 'e'), (no_touch, 'T')];
+    let flags: String = set.into_iter().filter(|(set, _)| *set).map(|(_, flag)| flag).collect();
+    if flags.is_empty() { "N".to_owned() } else { flags }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t27_flags_of_a_client() {
+        assert_eq!(flags(Kind::Normal, false, false), "N");
+        assert_eq!(flags(Kind::Normal, true, true), "eT");
+        assert_eq!(flags(Kind::Pubsub, true, false), "Pe");
+    }
+}
