@@ -70,7 +70,7 @@ impl Plan {
     #[inline]
     pub fn spec(&self) -> Option<&'static CommandSpec> {
         match self {
-            Plan::Slot { spec, .. } | Plan::Split { spec, .. } => Some(spec),
+            Plan::Slot { spec, .. } | Plan::Block { spec, .. } | Plan::Split { spec, .. } => Some(spec),
             Plan::Everyone { spec } | Plan::Local { spec } => Some(spec),
             Plan::Transaction(_) | Plan::Nothing | Plan::Refuse(_) => None,
         }
