@@ -282,6 +282,8 @@ fn backend(name: &str, kind: BackendKind, (username, password): Login, section: 
         inflight_bytes_max: section.number("inflight_bytes_max").value as usize,
         inflight_max: section.number("inflight_max").value as usize,
         reply_bytes_max: section.number("reply_bytes_max").value as usize,
+        script_count_max: section.number("script_count_max").value as usize,
+        script_bytes_max: section.number("script_bytes_max").value as usize,
         topology: topology(&section.child("topology", "backends.*.topology")),
         lag: lag(&section.child("lag", "backends.*.lag")),
     }

@@ -222,6 +222,13 @@ pub const SECTIONS: &[Section] = &[
                 Is("512MiB"),
                 "Most bytes of one reply; a connection that exceeds it is closed.",
             ),
+            key(
+                "script_count_max",
+                Whole(0, 1_000_000),
+                Is("1000"),
+                "Scripts that clients sent and the proxy remembers, so that EVALSHA works on a node that does not have them; the oldest are forgotten first.",
+            ),
+            key("script_bytes_max", Bytes(0, 4 * GIB), Is("16MiB"), "Bytes of all scripts remembered."),
             key("topology", Kind::Section, Nothing, "How the slot map is kept fresh."),
             key("lag", Kind::Section, Nothing, "How the lag of replicas is known."),
         ],

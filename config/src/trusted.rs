@@ -139,6 +139,10 @@ pub struct Backend {
     pub inflight_max: usize,
     /// Most bytes of one reply.
     pub reply_bytes_max: usize,
+    /// Scripts remembered, at most.
+    pub script_count_max: usize,
+    /// Bytes of all scripts remembered, at most.
+    pub script_bytes_max: usize,
     /// How the slot map is kept fresh.
     pub topology: TopologyRefresh,
     /// How the lag of replicas is known.

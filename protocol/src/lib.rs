@@ -10,6 +10,7 @@
 pub mod command;
 mod crc16;
 pub mod error_code;
+pub mod glob;
 pub mod node;
 pub mod redirect;
 pub mod resp;

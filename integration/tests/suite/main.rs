@@ -21,6 +21,8 @@ mod redirect;
 mod refused;
 mod replicas;
 mod reshard;
+mod scan;
+mod scripts;
 mod shutdown;
 mod split;
 mod timeouts;

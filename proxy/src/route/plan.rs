@@ -30,6 +30,11 @@ pub enum Plan {
         /// Its row.
         spec: &'static CommandSpec,
     },
+    /// Ask shards for it and join what they tell by a rule of its own.
+    Shards {
+        /// Its row.
+        spec: &'static CommandSpec,
+    },
     /// Answer it here.
     Local {
         /// Its row.
@@ -46,7 +51,10 @@ impl Plan {
     #[inline]
     pub fn may_write(&self) -> bool {
         match self {
-            Plan::Slot { spec, .. } | Plan::Split { spec, .. } | Plan::Everyone { spec } => !spec.is_read(),
+            Plan::Slot { spec, .. }
+            | Plan::Split { spec, .. }
+            | Plan::Everyone { spec }
+            | Plan::Shards { spec } => !spec.is_read(),
             Plan::Local { .. } | Plan::Nothing | Plan::Refuse(_) => false,
         }
     }
@@ -106,6 +114,7 @@ enum Route {
     Keys,
     Split(SplitKind),
     Everyone,
+    Shards,
     /// To the owner of one fixed slot.
     Anyone,
     Local,
@@ -130,12 +139,35 @@ fn route_of(spec: &CommandSpec) -> Route {
         "PING" | "ECHO" | "SELECT" | "HELLO" | "AUTH" | "QUIT" | "RESET" | "INFO" | "TIME" | "LOLWUT"
         | "READONLY" | "READWRITE" | "CONFIG|GET" => return Route::Local,
         "DBSIZE" | "FLUSHALL" | "FLUSHDB" | "KEYS" | "SCRIPT|LOAD" | "SCRIPT|FLUSH" | "FUNCTION|LOAD"
-        | "FUNCTION|DELETE" | "FUNCTION|FLUSH" => return Route::Everyone,
-        "PUBLISH" => return Route::Anyone,
+        | "FUNCTION|DELETE" | "FUNCTION|FLUSH" | "FUNCTION|RESTORE" | "MEMORY|PURGE" | "SLOWLOG|LEN"
+        | "SLOWLOG|RESET" | "LATENCY|RESET" => return Route::Everyone,
+        "SCAN"
+        | "RANDOMKEY"
+        | "LASTSAVE"
+        | "SCRIPT|EXISTS"
+        | "SCRIPT|KILL"
+        | "FUNCTION|STATS"
+        | "FUNCTION|KILL"
+        | "PUBSUB|CHANNELS"
+        | "PUBSUB|SHARDCHANNELS"
+        | "PUBSUB|NUMSUB"
+        | "PUBSUB|SHARDNUMSUB"
+        | "PUBSUB|NUMPAT"
+        | "SLOWLOG|GET"
+        | "LATENCY|LATEST"
+        | "LATENCY|HISTORY"
+        | "LATENCY|DOCTOR"
+        | "LATENCY|GRAPH"
+        | "MEMORY|STATS"
+        | "MEMORY|DOCTOR"
+        | "MEMORY|MALLOC-STATS" => return Route::Shards,
+        // Functions are the same on every shard, and help is the same everywhere.
+        "PUBLISH" | "FUNCTION|LIST" | "FUNCTION|DUMP" | "FUNCTION|HELP" | "SCRIPT|HELP" | "PUBSUB|HELP"
+        | "SLOWLOG|HELP" | "LATENCY|HELP" | "MEMORY|HELP" => return Route::Anyone,
         // The state these leave behind belongs to one connection, and ours are shared.
-        "ASKING" | "RESTORE-ASKING" | "MIGRATE" => return Route::NotThroughProxy,
-        "MULTI" | "EXEC" | "DISCARD" | "WATCH" | "UNWATCH" | "SCAN" | "RANDOMKEY" | "WAIT" | "WAITAOF"
-        | "SWAPDB" | "MOVE" | "MONITOR" => return Route::NotYet,
+        "ASKING" | "RESTORE-ASKING" | "MIGRATE" | "SCRIPT|DEBUG" => return Route::NotThroughProxy,
+        "MULTI" | "EXEC" | "DISCARD" | "WATCH" | "UNWATCH" | "WAIT" | "WAITAOF" | "SWAPDB" | "MOVE"
+        | "MONITOR" => return Route::NotYet,
         _ => {}
     }
     if matches!(container, "CLIENT" | "COMMAND" | "CLUSTER") {
@@ -153,14 +185,7 @@ fn route_of(spec: &CommandSpec) -> Route {
     match spec.pattern {
         KeyPattern::One(at) => Route::OneKey(at),
         KeyPattern::Range { .. } | KeyPattern::Complex => Route::Keys,
-        KeyPattern::None
-            if matches!(
-                container,
-                "SCRIPT" | "FUNCTION" | "PUBSUB" | "SLOWLOG" | "LATENCY" | "MEMORY" | "LASTSAVE"
-            ) =>
-        {
-            Route::NotYet
-        }
+        KeyPattern::None if container == "LATENCY" => Route::NotYet,
         KeyPattern::None => Route::NotThroughProxy,
     }
 }
@@ -185,6 +210,7 @@ pub fn plan(args: Args<'_>, authenticated: bool, keys: &mut Vec<KeyRef>) -> Plan
         Route::Split(kind) => Plan::Split { spec, kind },
         Route::Keys => by_keys(spec, args, keys),
         Route::Everyone => Plan::Everyone { spec },
+        Route::Shards => Plan::Shards { spec },
         Route::Anyone => Plan::Slot { spec, slot: keyless_slot() },
         Route::Local => Plan::Local { spec },
         Route::NotYet => Plan::Refuse(Refusal::NotYet(spec)),

@@ -67,7 +67,11 @@ impl Router {
         }
         match plan {
             Plan::Slot { spec, slot } => {
-                self.send_to_slot(key, Traits::of(spec), slot, frame, args, inline);
+                let traits = Traits::of(spec);
+                if traits.script {
+                    self.note_script(spec, args);
+                }
+                self.send_to_slot(key, traits, slot, frame, args, inline);
                 Step::Done
             }
             Plan::Split { spec, kind } => {
@@ -80,7 +84,19 @@ impl Router {
                 if self.client_mut(key).is_some_and(|client| client.in_flight > 0) {
                     return self.wait(key);
                 }
+                self.note_script(spec, args);
                 self.send_to_everyone(key, Traits::of(spec), spec.response_policy, args);
+                if let Some(client) = self.client_mut(key) {
+                    client.version = u64::MAX;
+                }
+                Step::Done
+            }
+            Plan::Shards { spec } => {
+                // As with everyone.
+                if self.client_mut(key).is_some_and(|client| client.in_flight > 0) {
+                    return self.wait(key);
+                }
+                self.ask_shards(key, spec, args);
                 if let Some(client) = self.client_mut(key) {
                     client.version = u64::MAX;
                 }
@@ -116,7 +132,7 @@ impl Router {
 
     /// Sends a request or a part of one by its slot. Its ticket is open.
     #[inline]
-    fn send(&mut self, mut request: Request, slot: Slot, write: impl Fn(&mut Vec<u8>)) {
+    pub(super) fn send(&mut self, mut request: Request, slot: Slot, write: impl Fn(&mut Vec<u8>)) {
         let Some(client) = self.clients.get_mut(request.client.index as usize) else { return };
         // While a write of the same client is on its way its reads go to the primary, so that none
         // overtakes it.
@@ -202,7 +218,13 @@ impl Router {
     }
 
     /// Sends a command to the primary of every shard that owns slots.
-    fn send_to_everyone(&mut self, key: ClientKey, traits: Traits, policy: ResponsePolicy, args: Args<'_>) {
+    pub(super) fn send_to_everyone(
+        &mut self,
+        key: ClientKey,
+        traits: Traits,
+        policy: ResponsePolicy,
+        args: Args<'_>,
+    ) {
         let shards = self.snapshot.topology.serving();
         if shards.is_empty() {
             return self.fail_at_once(key, FailureKind::SlotUnserved);
@@ -220,7 +242,7 @@ impl Router {
         }
     }
 
-    fn part(
+    pub(super) fn part(
         &self,
         client: ClientKey,
         ticket: Ticket,
@@ -261,7 +283,7 @@ impl Router {
         self.answer(key, Outcome::Error, |out| refusal.write(args, out));
     }
 
-    fn fail_at_once(&mut self, key: ClientKey, kind: FailureKind) {
+    pub(super) fn fail_at_once(&mut self, key: ClientKey, kind: FailureKind) {
         self.counters.failure(kind);
         let failure = crate::route::failure::Failure { kind, slot: None };
         self.answer(key, Outcome::Failed, |out| failure.write(out));

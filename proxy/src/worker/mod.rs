@@ -8,6 +8,8 @@ pub mod detour;
 pub mod dispatch;
 pub mod inbound;
 pub mod router;
+pub mod scripts;
+pub mod shards;
 pub mod tick;
 
 use crate::client::state::{Admission, ListenerContext};

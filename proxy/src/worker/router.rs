@@ -6,6 +6,7 @@
 //! ([`super::answer`]), a request goes a second time ([`super::detour`]), time passes
 //! ([`super::tick`]).
 
+use super::scripts::{Scripts, Seen};
 use crate::admin::counters::{Registry, WorkerCounters};
 use crate::backend::connection::{ClientKey, Connection, QueueLimits};
 use crate::backend::dial;
@@ -60,6 +61,8 @@ pub struct BackendContext {
     pub snapshots: Arc<Published>,
     /// Where counters are found.
     pub registry: Arc<Registry>,
+    /// Scripts that clients sent, of all workers.
+    pub scripts: Scripts,
 }
 
 impl BackendContext {
@@ -84,6 +87,7 @@ impl BackendContext {
             },
             dials: RateLimiter::direct(Quota::per_second(per_second)),
             address_map,
+            scripts: Scripts::new(config.script_count_max, config.script_bytes_max),
             config: config.clone(),
             snapshots,
             registry,
@@ -127,6 +131,7 @@ pub struct Router {
     scratch: Box<[u8]>,
     pub(super) placed: Vec<Placed>,
     pub(super) keys: Vec<KeyRef>,
+    pub(super) scripts_seen: Seen,
     pub(super) counters: Arc<WorkerCounters>,
     /// The clock of the turn, in microseconds since the worker's start.
     pub(super) now: u64,
@@ -170,6 +175,7 @@ impl Router {
                 scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
                 placed: Vec::new(),
                 keys: Vec::new(),
+                scripts_seen: Seen::default(),
                 counters,
                 now: 0,
                 started: Instant::now(),

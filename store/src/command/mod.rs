@@ -13,7 +13,6 @@ mod counter;
 mod dispatch;
 mod expire;
 mod failure;
-mod glob;
 mod info;
 mod introspect;
 mod keys;
@@ -30,6 +29,7 @@ pub use failure::Outcome;
 pub use info::used_memory;
 
 use pointsman_protocol::command::{ROWS, lookup, subcommand};
+use pointsman_protocol::glob;
 use std::sync::LazyLock;
 
 /// Carries out one command.
