@@ -2,9 +2,9 @@
 //! do in between; RANDOMKEY and DBSIZE count all shards.
 
 use pointsman_integration::client::words;
-use pointsman_integration::eventually::within;
+use pointsman_integration::eventually::{check, eventually, within};
 use pointsman_integration::mover::{Moves, slots_of};
-use pointsman_integration::{Client, Cluster, Pointsman, Random, Reply, Setup};
+use pointsman_integration::{Client, Cluster, Fake, Pointsman, Random, RedisServer, Reply, Setup};
 use pointsman_protocol::Slot;
 use std::collections::{HashMap, HashSet};
 use std::thread;
@@ -129,7 +129,7 @@ fn t71_random_keys_of_all_shards_by_their_size() {
 fn t69_what_is_no_cursor_or_no_option_is_refused_in_redis_words() {
     let cluster = Cluster::shared();
     let pointsman = Setup::cluster(cluster.addresses()).start();
-    let server = pointsman_integration::RedisServer::standalone();
+    let server = RedisServer::standalone();
     let (mut proxied, mut alone) = (pointsman.client(), server.client());
     for line in [
         "SCAN",
@@ -145,6 +145,28 @@ fn t69_what_is_no_cursor_or_no_option_is_refused_in_redis_words() {
     }
     for line in ["SCAN 1", "SCAN 9007199254740992", "SCAN 18446744073709551615"] {
         assert_eq!(proxied.line(line).error(), "ERR invalid cursor", "{line}");
+    }
+}
+
+// T70: a cursor means nothing to another copy of the key.
+#[test]
+fn t70_iterations_stay_with_the_primary() {
+    let fake = Fake::start(1, 2);
+    let primary = fake.primary(0);
+    let pointsman = Setup::cluster(fake.addresses()).with(|setup| setup.reads = "prefer_replica").start();
+    let mut client = pointsman.client();
+    client.line("SET k v");
+    eventually("replicas are read", || {
+        client.line("GET k");
+        let read = fake.received(|received| received.is("GET") && received.node != primary);
+        check(!read.is_empty(), "none was")
+    });
+    for line in ["HSCAN k 0", "SSCAN k 0", "ZSCAN k 0", "SCAN 0"] {
+        (0..4).for_each(|_| drop(client.line(line)));
+        let name = line.split(' ').next().expect("a name");
+        let asked = fake.received(|received| received.is(name));
+        assert_eq!(asked.len(), 4, "{line}");
+        assert!(asked.iter().all(|received| received.node == primary), "{line}: {asked:?}");
     }
 }
 

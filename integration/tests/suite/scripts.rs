@@ -227,6 +227,8 @@ fn t71_what_shards_tell_of_themselves_is_one_reply() {
     assert_eq!(client.line("LATENCY GRAPH nothing").error(), "ERR No samples available for event 'nothing'");
     assert!(!client.line("LATENCY DOCTOR").text().is_empty());
     assert_eq!(client.line("LATENCY RESET"), Reply::number(3));
+    let histogram = client.line("LATENCY HISTOGRAM set").elements();
+    assert_eq!((histogram[0].text().as_str(), histogram[1].elements()[1].int()), ("set", 3));
     assert!(!client.line("MEMORY DOCTOR").text().is_empty());
     assert_eq!(client.line("MEMORY PURGE"), Reply::ok());
     assert!(client.command(&["MEMORY", "USAGE", &key_on(1, 3, "t71", 0)]).int() > 0);

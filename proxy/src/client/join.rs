@@ -68,6 +68,8 @@ pub enum Special {
     LatencyLatest,
     /// LATENCY HISTORY.
     LatencyHistory,
+    /// LATENCY HISTOGRAM.
+    LatencyHistogram,
     /// MEMORY STATS.
     MemoryStats,
     /// LATENCY DOCTOR and GRAPH, MEMORY DOCTOR and MALLOC-STATS: a text for people. A shard that has
@@ -146,6 +148,7 @@ impl Special {
             Special::Slowlog(count) => merge::slowlog(replies, *count, &mut out)?,
             Special::LatencyLatest => merge::latency_latest(replies, &mut out)?,
             Special::LatencyHistory => merge::latency_history(replies, &mut out)?,
+            Special::LatencyHistogram => merge::latency_histogram(replies, &mut out)?,
             Special::MemoryStats => merge::memory_stats(replies, &mut out)?,
             Special::Report => merge::report(replies, &mut out)?,
         }

@@ -3,7 +3,7 @@
 //! should have.
 
 use pointsman_protocol::resp::{encode, reply};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// RANDOMKEY, DBSIZE, RANDOMKEY, DBSIZE ...: a shard's key by its share of all keys. A shard whose keys
 /// have all expired answers nil however many it counts, so that its share is nothing.
@@ -159,6 +159,50 @@ pub fn latency_history(replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
     samples.sort_by_key(|(time, _)| *time);
     encode::array_head(out, samples.len());
     samples.iter().for_each(|(_, sample)| out.extend_from_slice(sample));
+    Some(())
+}
+
+/// A command's calls, and how many of them took at most so many microseconds.
+#[derive(Default)]
+struct Histogram {
+    calls: i64,
+    /// One list a shard: `(microseconds, calls up to there)`, growing.
+    shards: Vec<Vec<(i64, i64)>>,
+}
+
+/// `command [calls n histogram_usec [microseconds n ...]] ...`: by command, the sums. A shard lists a
+/// bucket only where its count grows, so that what it last listed counts for those behind.
+pub fn latency_histogram(replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
+    let mut commands: BTreeMap<&[u8], Histogram> = BTreeMap::new();
+    let resp3 = replies.first()?.starts_with(b"%");
+    for bytes in replies {
+        let told: Vec<&[u8]> = reply::elements(bytes)?.collect();
+        for pair in told.chunks_exact(2) {
+            let fields: Vec<&[u8]> = reply::elements(pair[1])?.collect();
+            let [_, calls, _, buckets] = fields[..] else { return None };
+            let numbers: Vec<i64> = reply::elements(buckets)?.map(reply::integer).collect::<Option<_>>()?;
+            let histogram = commands.entry(pair[0]).or_default();
+            histogram.calls = histogram.calls.saturating_add(reply::integer(calls)?);
+            histogram.shards.push(numbers.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect());
+        }
+    }
+    encode::map_head(out, commands.len(), resp3);
+    for (name, Histogram { calls, shards }) in commands {
+        out.extend_from_slice(name);
+        encode::map_head(out, 2, resp3);
+        encode::bulk(out, b"calls");
+        encode::integer(out, calls);
+        encode::bulk(out, b"histogram_usec");
+        let buckets: BTreeSet<i64> = shards.iter().flatten().map(|(bucket, _)| *bucket).collect();
+        encode::map_head(out, buckets.len(), resp3);
+        for bucket in buckets {
+            let up_to = |shard: &Vec<(i64, i64)>| {
+                shard.iter().take_while(|(other, _)| *other <= bucket).last().map_or(0, |(_, count)| *count)
+            };
+            encode::integer(out, bucket);
+            encode::integer(out, shards.iter().map(up_to).fold(0, i64::saturating_add));
+        }
+    }
     Some(())
 }
 

@@ -81,6 +81,17 @@ fn t67_t71_joined_replies() {
             &["*2\r\n*2\r\n:1\r\n:9\r\n*2\r\n:4\r\n:9\r\n", "*1\r\n*2\r\n:3\r\n:8\r\n"],
             "*3\r\n*2\r\n:1\r\n:9\r\n*2\r\n:3\r\n:8\r\n*2\r\n:4\r\n:9\r\n",
         ),
+        (
+            latency_histogram,
+            &[
+                "*2\r\n+get\r\n*4\r\n+calls\r\n:5\r\n+histogram_usec\r\n*4\r\n:1\r\n:2\r\n:8\r\n:5\r\n",
+                "*2\r\n+get\r\n*4\r\n+calls\r\n:1\r\n+histogram_usec\r\n*2\r\n:4\r\n:1\r\n",
+            ],
+            "*2\r\n+get\r\n*4\r\n$5\r\ncalls\r\n:6\r\n$14\r\nhistogram_usec\r\n*6\r\n:1\r\n:2\r\n:4\r\n:3\r\n:8\r\n:6\r\n",
+        ),
+        (latency_histogram, &["*0\r\n", "*0\r\n"], "*0\r\n"),
+        (latency_histogram, &["%0\r\n"], "%0\r\n"),
+        (latency_histogram, &["*2\r\n+get\r\n*2\r\n+calls\r\n:5\r\n"], "none"),
         (report, &["$2\r\nok\r\n", "$2\r\nok\r\n"], "$2\r\nok\r\n"),
         (report, &["$1\r\na\r\n", "$1\r\nb\r\n"], "$24\r\n# shard 1\na\n# shard 2\nb\n\r\n"),
         (report, &["=5\r\ntxt:a\r\n", "=5\r\ntxt:a\r\n"], "=5\r\ntxt:a\r\n"),

@@ -18,6 +18,13 @@ pub enum Plan {
         /// All its keys are in this slot.
         slot: Slot,
     },
+    /// Send it to the primary of its slot, whatever reads may do: its cursor means nothing elsewhere.
+    Primary {
+        /// Its row.
+        spec: &'static CommandSpec,
+        /// Its key is in this slot.
+        slot: Slot,
+    },
     /// Cut it, if its keys are in several slots.
     Split {
         /// Its row.
@@ -52,6 +59,7 @@ impl Plan {
     pub fn may_write(&self) -> bool {
         match self {
             Plan::Slot { spec, .. }
+            | Plan::Primary { spec, .. }
             | Plan::Split { spec, .. }
             | Plan::Everyone { spec }
             | Plan::Shards { spec } => !spec.is_read(),
@@ -110,6 +118,8 @@ fn shown(spec: &CommandSpec) -> String {
 enum Route {
     /// By its only key, which stands at this argument.
     OneKey(u8),
+    /// The same, with a cursor that only one copy of the key understands.
+    Cursor(u8),
     /// By its keys, which must share a slot.
     Keys,
     Split(SplitKind),
@@ -156,6 +166,7 @@ fn route_of(spec: &CommandSpec) -> Route {
         | "SLOWLOG|GET"
         | "LATENCY|LATEST"
         | "LATENCY|HISTORY"
+        | "LATENCY|HISTOGRAM"
         | "LATENCY|DOCTOR"
         | "LATENCY|GRAPH"
         | "MEMORY|STATS"
@@ -183,9 +194,9 @@ fn route_of(spec: &CommandSpec) -> Route {
         return Route::NotYet;
     }
     match spec.pattern {
+        KeyPattern::One(at) if matches!(spec.name, "HSCAN" | "SSCAN" | "ZSCAN") => Route::Cursor(at),
         KeyPattern::One(at) => Route::OneKey(at),
         KeyPattern::Range { .. } | KeyPattern::Complex => Route::Keys,
-        KeyPattern::None if container == "LATENCY" => Route::NotYet,
         KeyPattern::None => Route::NotThroughProxy,
     }
 }
@@ -204,6 +215,7 @@ pub fn plan(args: Args<'_>, authenticated: bool, keys: &mut Vec<KeyRef>) -> Plan
     }
     match ROUTES[usize::from(spec.index)] {
         Route::OneKey(at) => Plan::Slot { spec, slot: Slot::of(args.at(usize::from(at))) },
+        Route::Cursor(at) => Plan::Primary { spec, slot: Slot::of(args.at(usize::from(at))) },
         Route::Split(SplitKind::Mset) if args.len().is_multiple_of(2) => {
             Plan::Refuse(Refusal::Table(command::Refusal::Arity(spec)))
         }

@@ -101,6 +101,13 @@ impl Window {
         self.first.saturating_sub(1 << self.behind)..self.end()
     }
 
+    /// The same with so few new slots that all its questions fit twice into a connection's queue of
+    /// `inflight_max`.
+    pub fn limited(self, inflight_max: usize) -> Window {
+        let ahead = (inflight_max / 4).max(1).ilog2() as u8;
+        Window { ahead: self.ahead.min(ahead), ..self }
+    }
+
     fn end(self) -> u16 {
         self.first.saturating_add(1 << self.ahead).min(SLOTS)
     }

@@ -91,6 +91,16 @@ fn t69_every_slot_is_asked_twice() {
 }
 
 #[test]
+fn t69_a_short_queue_makes_short_steps() {
+    let wide = Window { first: 512, ahead: 8, behind: 6 };
+    for (inflight_max, ahead) in [(100_000, 8), (1024, 8), (1023, 7), (40, 3), (4, 0), (1, 0)] {
+        let window = wide.limited(inflight_max);
+        assert_eq!(window, Window { ahead, ..wide }, "{inflight_max}");
+        assert!(window.after(0, 10).is_some_and(|next| next.first > window.first), "it goes on");
+    }
+}
+
+#[test]
 fn t69_a_tag_knows_owners_and_epochs() {
     let node = |port| Node { id: None, address: HostPort::new("h", port), zone: None };
     let map = |epoch, border, second| {

@@ -74,6 +74,11 @@ impl Router {
                 self.send_to_slot(key, traits, slot, frame, args, inline);
                 Step::Done
             }
+            Plan::Primary { spec, slot } => {
+                let traits = Traits { primary: true, ..Traits::of(spec) };
+                self.send_to_slot(key, traits, slot, frame, args, inline);
+                Step::Done
+            }
             Plan::Split { spec, kind } => {
                 self.send_in_parts(key, Traits::of(spec), kind, frame, args, inline);
                 Step::Done
@@ -138,6 +143,7 @@ impl Router {
         // overtakes it.
         let reads = &client.listener.reads;
         let any_copy = !request.traits.write
+            && !request.traits.primary
             && reads.policy == ReadPolicy::PreferReplica
             && client.writes_in_flight == 0;
         let max_lag = any_copy.then_some(reads.max_lag_bytes);

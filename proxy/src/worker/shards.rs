@@ -62,6 +62,7 @@ impl Router {
             }),
             "LATENCY|LATEST" => Special::LatencyLatest,
             "LATENCY|HISTORY" => Special::LatencyHistory,
+            "LATENCY|HISTOGRAM" => Special::LatencyHistogram,
             "MEMORY|STATS" => Special::MemoryStats,
             _ => Special::Report,
         };
@@ -76,10 +77,12 @@ impl Router {
         };
         let shards = serving.len() as u32;
         let snapshot = self.snapshot.clone();
+        let refuse =
+            |router: &mut Router| router.answer(key, Outcome::Error, |out| encode::error(out, CURSOR));
         match Cursor::decode(options.cursor, snapshot.scan_tag(), shards) {
-            None => self.answer(key, Outcome::Error, |out| encode::error(out, CURSOR)),
+            None => refuse(self),
             Some(Cursor::Node { tag, shard, cursor }) => {
-                let Some(asked) = serving.get(shard as usize) else { return };
+                let Some(asked) = serving.get(shard as usize) else { return refuse(self) };
                 let special = Special::ScanNode { tag, shard, shards };
                 // With a slot it is tried again like any read, on whoever owns that slot then: the
                 // keys found are true in any case, and the cursor carries the map it began with.
@@ -94,7 +97,6 @@ impl Router {
             Some(Cursor::Check { .. }) => {
                 let owned = serving.iter().map(|shard| snapshot.topology.slot_ranges(*shard)).collect();
                 let special = Special::ScanCheck { owned, epoch: snapshot.topology.epoch().0 };
-                self.context.snapshots.request_refresh("scan");
                 let ask: [fn(&mut Vec<u8>); 1] = [|out| encode::request(out, &["CLUSTER", "NODES"])];
                 self.ask_each(key, traits, special, serving, false, &ask);
             }
@@ -110,6 +112,11 @@ impl Router {
         window: Window,
         options: ScanOptions,
     ) {
+        if window == Window::START {
+            // Whatever moved, the next iteration should know of it.
+            self.context.snapshots.request_refresh("scan");
+        }
+        let window = window.limited(self.context.queue.inflight_max);
         let ScanOptions { count, pattern, kind, .. } = options;
         let special = Special::ScanSlots { window, count, pattern, kind };
         let asked: Vec<_> = serving.iter().map(|shard| (*shard, None)).collect();
@@ -124,24 +131,12 @@ impl Router {
     /// Asks for the types of keys that SCAN found, each where it is now. The ticket is open.
     #[cold]
     pub(super) fn ask_types(&mut self, key: ClientKey, ticket: Ticket, wanted: TypesWanted) {
-        let per_node = self.context.config.connections_per_node;
+        // Never a replica: one that lags may not have the key yet, and it would be lost.
+        let traits = Traits { primary: true, ..Traits::default() };
         for (part, name) in wanted.0.iter().enumerate() {
             let slot = Slot::of(name);
-            let request = self.part(key, ticket, part as u32, Some(slot), Traits::default());
-            let write = |out: &mut Vec<u8>| encode::request(out, &[b"TYPE", name.as_slice()]);
-            let owner = self.snapshot.topology.owner(slot);
-            let Some(client) = self.client_mut(key) else { return };
-            let lane = Lane::of(slot, client.resp3, false, per_node);
-            match owner {
-                // Never a replica: one that lags may not have the key yet, and it would be lost.
-                Some(shard) => {
-                    client.in_flight += 1;
-                    let primary = self.snapshot.topology.shard(shard).primary;
-                    let id = self.connection_of(primary, lane);
-                    self.enqueue(id, request, write);
-                }
-                None => self.send(request, slot, write),
-            }
+            let request = self.part(key, ticket, part as u32, Some(slot), traits);
+            self.send(request, slot, |out| encode::request(out, &[b"TYPE", name.as_slice()]));
         }
     }
 
