@@ -22,8 +22,12 @@
 //! [`tag`] of the map (who owns which slot, and the highest configuration epoch) that the iteration
 //! began with. The check asks every primary what it owns now: if all answer the same map and none has
 //! a slot in migration, no slot moved in between, because a slot that leaves and comes back leaves a
-//! higher epoch behind, and the iteration is over. A migration that was begun and called off again
-//! before the check is the one thing that leaves no trace.
+//! higher epoch behind, and the iteration is over.
+//!
+//! Three things leave no trace that the check could see: a migration that was begun and called off
+//! again; a primary that was restarted in its place, whose cursors then mean something else (a single
+//! Redis has that gap, too); and two maps that happen to have one tag, which is one chance in 65,535
+//! when the map has changed.
 //!
 //! *By slot*, the keys of some slots are asked of every primary with CLUSTER GETKEYSINSLOT, each slot
 //! in two calls, one after the other. A key on its way between two nodes can escape the first (it left
