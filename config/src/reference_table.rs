@@ -234,6 +234,13 @@ pub const SECTIONS: &[Section] = &[
                 Is("50"),
                 "How many of them are kept for the next client once they are free.",
             ),
+            key(
+                "script_count_max",
+                Whole(0, 1_000_000),
+                Is("1000"),
+                "Scripts that clients sent and the proxy remembers, so that EVALSHA works on a node that does not have them; the oldest are forgotten first.",
+            ),
+            key("script_bytes_max", Bytes(0, 4 * GIB), Is("16MiB"), "Bytes of all scripts remembered."),
             key("topology", Kind::Section, Nothing, "How the slot map is kept fresh."),
             key("lag", Kind::Section, Nothing, "How the lag of replicas is known."),
         ],

@@ -143,6 +143,10 @@ pub struct Backend {
     pub pinned_max: usize,
     /// How many of them are kept for the next client.
     pub pinned_idle_max: usize,
+    /// Scripts remembered, at most.
+    pub script_count_max: usize,
+    /// Bytes of all scripts remembered, at most.
+    pub script_bytes_max: usize,
     /// How the slot map is kept fresh.
     pub topology: TopologyRefresh,
     /// How the lag of replicas is known.

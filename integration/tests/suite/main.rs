@@ -25,6 +25,8 @@ mod redirect;
 mod refused;
 mod replicas;
 mod reshard;
+mod scan;
+mod scripts;
 mod shutdown;
 mod split;
 mod timeouts;

@@ -50,6 +50,8 @@ pub struct Traits {
     pub asking: bool,
     /// It runs a script, whose errors may be the script's own words.
     pub script: bool,
+    /// Only the primary may have it.
+    pub primary: bool,
     /// It went to a replica.
     pub replica: bool,
     /// It waits for something to come ([`crate::worker::block`]).

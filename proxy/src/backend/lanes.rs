@@ -20,6 +20,10 @@ pub struct Lane {
 }
 
 impl Lane {
+    /// The index of a connection beside those that share the load, for what must reach a node while a
+    /// script keeps it busy: the node reads nothing more from the connection that brought the script.
+    pub const ASIDE: u16 = u16::MAX;
+
     /// The lane of a slot.
     #[inline]
     pub fn of(slot: Slot, resp3: bool, readonly: bool, connections_per_node: u16) -> Lane {

@@ -5,6 +5,7 @@
 //! any part makes the whole an error that says how much was done: a client must never take half a
 //! success for a whole one.
 
+use super::join::{Special, TypesWanted};
 use crate::route::split::{Placed, SplitKind};
 use pointsman_protocol::command::ResponsePolicy;
 use pointsman_protocol::resp::{encode, reply};
@@ -19,12 +20,15 @@ pub enum Join {
     Everyone(ResponsePolicy),
     /// The reply of EXEC, with those to commands that the proxy answers put in.
     Exec,
+    /// By a rule of its own ([`Special`]), when all parts are in.
+    Special,
 }
 
 /// A request whose parts are on their way.
 #[derive(Debug)]
 pub struct Gather {
     join: Join,
+    special: Option<Special>,
     /// Parts still to come in.
     waiting: u32,
     /// Parts in all.
@@ -33,7 +37,7 @@ pub struct Gather {
     /// `places[ends[p - 1]..ends[p]]`.
     places: Vec<u32>,
     ends: Vec<u32>,
-    /// For MGET by key: where in `bytes` the value lies. For arrays of everyone: one range a part.
+    /// Where in `bytes` a value lies: for MGET one a key, for special joins one a part.
     values: Vec<(usize, usize)>,
     bytes: Vec<u8>,
     /// Elements seen, for joined arrays.
@@ -44,6 +48,9 @@ pub struct Gather {
     first_error: Vec<u8>,
     local: Vec<(u32, Vec<u8>)>,
 }
+
+/// What a client is told when a part cannot be joined with the others.
+const UNEXPECTED: &[u8] = b"-ERR a shard answered with an unexpected type\r\n";
 
 impl Gather {
     /// For a split command whose keys are `placed` in the order in which the parts are sent.
@@ -81,9 +88,20 @@ impl Gather {
         gather
     }
 
+    /// For a request of `parts` parts that are joined by a rule of their own.
+    pub fn special(special: Special, parts: u32) -> Gather {
+        let mut gather = Gather::new(Join::Special);
+        gather.special = Some(special);
+        gather.parts = parts;
+        gather.waiting = parts;
+        gather.values.resize(parts as usize, (0, 0));
+        gather
+    }
+
     fn new(join: Join) -> Gather {
         Gather {
             join,
+            special: None,
             waiting: 0,
             parts: 0,
             places: Vec::new(),
@@ -109,6 +127,9 @@ impl Gather {
         debug_assert!(self.waiting > 0 && part < self.parts);
         self.waiting = self.waiting.saturating_sub(1);
         let taken = match bytes.first() {
+            Some(b'-') if self.special.as_ref().is_some_and(|special| special.takes_error(bytes)) => {
+                self.take_whole(part, bytes)
+            }
             Some(b'-' | b'!') => false,
             _ => match self.join {
                 Join::Split(SplitKind::Mget) => self.take_values(part, bytes),
@@ -121,6 +142,7 @@ impl Gather {
                     self.bytes.extend_from_slice(bytes);
                     true
                 }
+                Join::Special => self.take_whole(part, bytes),
             },
         };
         if !taken {
@@ -132,11 +154,27 @@ impl Gather {
                 self.first_error.clear();
                 self.first_error.extend_from_slice(match bytes.first() {
                     Some(b'-') => bytes,
-                    _ => b"-ERR a shard answered with an unexpected type\r\n",
+                    _ => UNEXPECTED,
                 });
             }
         }
         self.waiting == 0
+    }
+
+    /// What is still to be asked, if the parts that are in do not answer the request yet. The gather
+    /// then waits for the answers to that, one a key.
+    #[cold]
+    pub fn sequel(&mut self) -> Option<TypesWanted> {
+        if self.failed > 0 || self.waiting > 0 {
+            return None;
+        }
+        let (wanted, next) = self.special.as_ref()?.sequel(&self.whole_parts())?;
+        *self = Gather::special(next, wanted.0.len() as u32);
+        Some(wanted)
+    }
+
+    fn whole_parts(&self) -> Vec<&[u8]> {
+        self.values.iter().map(|(start, len)| &self.bytes[*start..start + len]).collect()
     }
 
     /// Appends the joined reply.
@@ -163,6 +201,12 @@ impl Gather {
             }
             Join::Everyone(_) => encode::integer(out, self.number.unwrap_or(0)),
             Join::Exec => self.write_exec(out),
+            Join::Special => {
+                match self.special.as_ref().and_then(|special| special.join(&self.whole_parts())) {
+                    Some(joined) => out.extend_from_slice(&joined),
+                    None => out.extend_from_slice(UNEXPECTED),
+                }
+            }
         }
     }
 
@@ -195,7 +239,7 @@ impl Gather {
                 (Join::Split(SplitKind::Sum), Some(number)) => {
                     format!("; the others succeeded with {number} in all")
                 }
-                (Join::Split(SplitKind::Mget), _) => String::new(),
+                (Join::Split(SplitKind::Mget) | Join::Special, _) => String::new(),
                 _ => "; the others succeeded".to_owned(),
             };
             out.extend_from_slice(
@@ -203,6 +247,13 @@ impl Gather {
             );
         }
         out.extend_from_slice(b"\r\n");
+    }
+
+    fn take_whole(&mut self, part: u32, bytes: &[u8]) -> bool {
+        let Some(place) = self.values.get_mut(part as usize) else { return false };
+        *place = (self.bytes.len(), bytes.len());
+        self.bytes.extend_from_slice(bytes);
+        true
     }
 
     fn take_values(&mut self, part: u32, bytes: &[u8]) -> bool {

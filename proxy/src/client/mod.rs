@@ -2,10 +2,12 @@
 //! answers itself.
 //!
 //! [`session`] reads requests, [`replies`] keeps their order (FIFO 1), [`gather`] joins the parts of
-//! a split one, [`local`] answers what no backend needs to see, [`state`] is who the client is.
+//! a split one ([`join`] and [`merge`] those with rules of their own), [`local`] answers what no backend needs to see, [`state`] is who the client is.
 
 pub mod gather;
+pub mod join;
 pub mod local;
+pub mod merge;
 pub mod replies;
 pub mod session;
 pub mod state;

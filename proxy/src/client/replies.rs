@@ -7,12 +7,24 @@
 //! is answered, everything answered behind it follows.
 
 use super::gather::Gather;
+use super::join::TypesWanted;
 use std::collections::VecDeque;
 
 /// A place in one client's reply order. Wraps around after 2^32 requests; a client never has that
 /// many in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket(pub u32);
+
+/// What became of a place by one of its parts.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Filled {
+    /// Others are still to come.
+    Part,
+    /// It is answered.
+    Whole,
+    /// It waits for the answers to these.
+    Asks(TypesWanted),
+}
 
 #[derive(Debug)]
 enum Place {
@@ -166,25 +178,28 @@ impl Replies {
         }
     }
 
-    /// Answers one part of a place opened with [`Self::open_gather`]. True when that completed it.
-    pub fn fill_part(&mut self, ticket: Ticket, part: u32, bytes: &[u8]) -> bool {
+    /// Answers one part of a place opened with [`Self::open_gather`].
+    pub fn fill_part(&mut self, ticket: Ticket, part: u32, bytes: &[u8]) -> Filled {
         let index = ticket.0.wrapping_sub(self.head) as usize;
-        let Some(place) = self.queue.get_mut(index) else { return false };
+        let Some(place) = self.queue.get_mut(index) else { return Filled::Part };
         let (gather, told) = match place {
             Place::Gathering(gather) => (gather, true),
             Place::Withheld(Some(gather)) => (gather, false),
-            _ => return false,
+            _ => return Filled::Part,
         };
         let before = gather.held();
         let complete = gather.take(part, bytes);
         self.gathered += gather.held() - before;
         if !complete {
-            return false;
+            return Filled::Part;
         }
         self.gathered -= gather.held();
+        if let Some(wanted) = gather.sequel() {
+            return Filled::Asks(wanted);
+        }
         if !told {
             self.pass_over(index);
-            return true;
+            return Filled::Whole;
         }
         if index == 0 {
             let before = self.out.len();
@@ -199,7 +214,7 @@ impl Replies {
             self.stashed += len;
             *place = Place::Stashed { start, len };
         }
-        true
+        Filled::Whole
     }
 
     /// Drops the answered head and moves everything answered behind it to the output.
@@ -407,9 +422,9 @@ mod tests {
         let keys = [(Slot::new(1).unwrap(), 0), (Slot::new(2).unwrap(), 1)];
         let both = replies.open_gather(Gather::split(SplitKind::Sum, &keys));
         let last = replies.open();
-        assert!(!replies.fill_part(both, 1, b":1\r\n"));
+        assert_eq!(replies.fill_part(both, 1, b":1\r\n"), Filled::Part);
         replies.fill(last, b"z");
-        assert!(replies.fill_part(both, 0, b":1\r\n"));
+        assert_eq!(replies.fill_part(both, 0, b":1\r\n"), Filled::Whole);
         replies.fill(first, b"a");
         assert_eq!(taken(&mut replies), "a:2\r\nz");
     }
@@ -454,9 +469,9 @@ mod tests {
         replies.answer(|out| out.extend_from_slice(b"on "));
         replies.fill(off, b"never");
         replies.fill(behind, b"behind ");
-        assert!(!replies.fill_part(gather, 0, b":1\r\n"));
+        assert_eq!(replies.fill_part(gather, 0, b":1\r\n"), Filled::Part);
         assert!(replies.held() > 0);
-        assert!(replies.fill_part(gather, 1, b":1\r\n"));
+        assert_eq!(replies.fill_part(gather, 1, b":1\r\n"), Filled::Whole);
         replies.fill(skipped, b"never");
         assert_eq!(taken(&mut replies), "");
         replies.fill(told, b"told ");

@@ -34,6 +34,8 @@ pub enum FailureKind {
     NoPrimary,
     /// The backend did not accept the proxy's credentials.
     BackendAuth,
+    /// The node does not have the script; it was not executed.
+    NoScript,
     /// Too much is waiting for this backend already.
     Overloaded,
     /// Too many clients hold a connection of their own.
@@ -67,6 +69,7 @@ impl Failure {
             FailureKind::StillLoading => "still_loading",
             FailureKind::NoPrimary => "no_primary",
             FailureKind::BackendAuth => "backend_auth",
+            FailureKind::NoScript => "no_script",
             FailureKind::Overloaded => "overloaded",
             FailureKind::TooManyPins => "too_many_pins",
             FailureKind::ReplyTooLarge => "reply_too_large",
@@ -106,6 +109,7 @@ impl fmt::Display for Failure {
             FailureKind::BackendAuth => {
                 "ERR the shard refused the proxy's own credentials; its operator must correct the backend's username or password"
             }
+            FailureKind::NoScript => "NOSCRIPT No matching script. Please use EVAL.",
             FailureKind::Overloaded => {
                 "ERR the proxy is overloaded: too many requests wait for this shard; the command was not sent"
             }
@@ -115,8 +119,13 @@ impl fmt::Display for Failure {
             FailureKind::ReplyTooLarge => "ERR the shard's reply is larger than reply_bytes_max allows",
         })?;
         match self.slot {
-            // The text of an unserved slot is the one clients know; it stays as it is.
-            Some(slot) if !matches!(self.kind, FailureKind::SlotUnserved | FailureKind::StillMigrating) => {
+            // The texts that clients know stay as they are.
+            Some(slot)
+                if !matches!(
+                    self.kind,
+                    FailureKind::SlotUnserved | FailureKind::StillMigrating | FailureKind::NoScript
+                ) =>
+            {
                 write!(f, " (slot {slot})")
             }
             _ => Ok(()),

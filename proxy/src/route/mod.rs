@@ -9,4 +9,5 @@ pub mod failure;
 pub mod plan;
 pub mod read;
 pub mod retry;
+pub mod scan;
 pub mod split;

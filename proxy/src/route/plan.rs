@@ -18,6 +18,13 @@ pub enum Plan {
         /// All its keys are in this slot.
         slot: Slot,
     },
+    /// Send it to the primary of its slot, whatever reads may do: its cursor means nothing elsewhere.
+    Primary {
+        /// Its row.
+        spec: &'static CommandSpec,
+        /// Its key is in this slot.
+        slot: Slot,
+    },
     /// Cut it, if its keys are in several slots.
     Split {
         /// Its row.
@@ -27,6 +34,11 @@ pub enum Plan {
     },
     /// Send it to every shard and join the replies by its response policy.
     Everyone {
+        /// Its row.
+        spec: &'static CommandSpec,
+    },
+    /// Ask shards for it and join what they tell by a rule of its own.
+    Shards {
         /// Its row.
         spec: &'static CommandSpec,
     },
@@ -70,8 +82,9 @@ impl Plan {
     #[inline]
     pub fn spec(&self) -> Option<&'static CommandSpec> {
         match self {
-            Plan::Slot { spec, .. } | Plan::Block { spec, .. } | Plan::Split { spec, .. } => Some(spec),
-            Plan::Everyone { spec } | Plan::Local { spec } => Some(spec),
+            Plan::Slot { spec, .. } | Plan::Primary { spec, .. } => Some(spec),
+            Plan::Block { spec, .. } | Plan::Split { spec, .. } => Some(spec),
+            Plan::Everyone { spec } | Plan::Shards { spec } | Plan::Local { spec } => Some(spec),
             Plan::Transaction(_) | Plan::Nothing | Plan::Refuse(_) => None,
         }
     }
@@ -82,8 +95,10 @@ impl Plan {
         match self {
             Plan::Slot { spec, .. }
             | Plan::Block { spec, .. }
+            | Plan::Primary { spec, .. }
             | Plan::Split { spec, .. }
-            | Plan::Everyone { spec } => !spec.is_read(),
+            | Plan::Everyone { spec }
+            | Plan::Shards { spec } => !spec.is_read(),
             Plan::Transaction(verb) => *verb == Verb::Exec,
             Plan::Local { .. } | Plan::Nothing | Plan::Refuse(_) => false,
         }
@@ -148,12 +163,15 @@ fn shown(spec: &CommandSpec) -> String {
 enum Route {
     /// By its only key, which stands at this argument.
     OneKey(u8),
+    /// The same, with a cursor that only one copy of the key understands.
+    Cursor(u8),
     /// By its keys, which must share a slot.
     Keys,
     /// By its keys; it waits.
     Block,
     Split(SplitKind),
     Everyone,
+    Shards,
     /// To the owner of one fixed slot.
     Anyone,
     Local,
@@ -181,18 +199,40 @@ fn route_of(spec: &CommandSpec) -> Route {
             return Route::Local;
         }
         "DBSIZE" | "FLUSHALL" | "FLUSHDB" | "KEYS" | "SCRIPT|LOAD" | "SCRIPT|FLUSH" | "FUNCTION|LOAD"
-        | "FUNCTION|DELETE" | "FUNCTION|FLUSH" => return Route::Everyone,
-        "PUBLISH" => return Route::Anyone,
+        | "FUNCTION|DELETE" | "FUNCTION|FLUSH" | "FUNCTION|RESTORE" | "MEMORY|PURGE" | "SLOWLOG|LEN"
+        | "SLOWLOG|RESET" | "LATENCY|RESET" => return Route::Everyone,
+        "SCAN"
+        | "RANDOMKEY"
+        | "LASTSAVE"
+        | "SCRIPT|EXISTS"
+        | "SCRIPT|KILL"
+        | "FUNCTION|STATS"
+        | "FUNCTION|KILL"
+        | "PUBSUB|CHANNELS"
+        | "PUBSUB|SHARDCHANNELS"
+        | "PUBSUB|NUMSUB"
+        | "PUBSUB|SHARDNUMSUB"
+        | "PUBSUB|NUMPAT"
+        | "SLOWLOG|GET"
+        | "LATENCY|LATEST"
+        | "LATENCY|HISTORY"
+        | "LATENCY|HISTOGRAM"
+        | "LATENCY|DOCTOR"
+        | "LATENCY|GRAPH"
+        | "MEMORY|STATS"
+        | "MEMORY|DOCTOR"
+        | "MEMORY|MALLOC-STATS" => return Route::Shards,
+        // Functions are the same on every shard, and help is the same everywhere.
+        "PUBLISH" | "FUNCTION|LIST" | "FUNCTION|DUMP" | "FUNCTION|HELP" | "SCRIPT|HELP" | "PUBSUB|HELP"
+        | "SLOWLOG|HELP" | "LATENCY|HELP" | "MEMORY|HELP" => return Route::Anyone,
         // The state these leave behind belongs to one connection, and ours are shared.
-        "RESTORE-ASKING" | "MIGRATE" => return Route::NotThroughProxy,
+        "RESTORE-ASKING" | "MIGRATE" | "SCRIPT|DEBUG" => return Route::NotThroughProxy,
         "MULTI" => return Route::Transaction(Verb::Multi),
         "EXEC" => return Route::Transaction(Verb::Exec),
         "DISCARD" => return Route::Transaction(Verb::Discard),
         "WATCH" => return Route::Transaction(Verb::Watch),
         "UNWATCH" => return Route::Transaction(Verb::Unwatch),
-        "SCAN" | "RANDOMKEY" | "WAIT" | "WAITAOF" | "MONITOR" => {
-            return Route::NotYet;
-        }
+        "WAIT" | "WAITAOF" | "MONITOR" => return Route::NotYet,
         _ => {}
     }
     // The same on every node, and nothing in them tells which node it is.
@@ -215,16 +255,9 @@ fn route_of(spec: &CommandSpec) -> Route {
         return Route::NotYet;
     }
     match spec.pattern {
+        KeyPattern::One(at) if matches!(spec.name, "HSCAN" | "SSCAN" | "ZSCAN") => Route::Cursor(at),
         KeyPattern::One(at) => Route::OneKey(at),
         KeyPattern::Range { .. } | KeyPattern::Complex => Route::Keys,
-        KeyPattern::None
-            if matches!(
-                container,
-                "SCRIPT" | "FUNCTION" | "PUBSUB" | "SLOWLOG" | "LATENCY" | "MEMORY" | "LASTSAVE"
-            ) =>
-        {
-            Route::NotYet
-        }
         KeyPattern::None => Route::NotThroughProxy,
     }
 }
@@ -242,6 +275,7 @@ pub fn plan(args: Args<'_>, authenticated: bool, keys: &mut Vec<KeyRef>) -> Plan
     }
     match ROUTES[usize::from(spec.index)] {
         Route::OneKey(at) => Plan::Slot { spec, slot: Slot::of(args.at(usize::from(at))) },
+        Route::Cursor(at) => Plan::Primary { spec, slot: Slot::of(args.at(usize::from(at))) },
         Route::Split(SplitKind::Mset) if args.len().is_multiple_of(2) => {
             Plan::Refuse(Refusal::Table(command::Refusal::Arity(spec)))
         }
@@ -252,6 +286,7 @@ pub fn plan(args: Args<'_>, authenticated: bool, keys: &mut Vec<KeyRef>) -> Plan
             other => other,
         },
         Route::Everyone => Plan::Everyone { spec },
+        Route::Shards => Plan::Shards { spec },
         Route::Anyone => Plan::Slot { spec, slot: keyless_slot() },
         Route::Local => Plan::Local { spec },
         Route::Transaction(verb) => Plan::Transaction(verb),

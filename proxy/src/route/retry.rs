@@ -26,6 +26,8 @@ pub enum Cause {
     ReadOnly,
     /// The backend wants or refuses credentials.
     Auth,
+    /// The node does not have the script, and the proxy does.
+    NoScript,
     /// Connect refused, handshake failed, or the connection broke before a byte of it was sent.
     NotSent,
     /// The connection broke after (some of) it was sent.
@@ -44,13 +46,14 @@ impl Cause {
             Cause::MasterDown => "masterdown",
             Cause::ReadOnly => "readonly",
             Cause::Auth => "auth",
+            Cause::NoScript => "noscript",
             Cause::NotSent => "not_sent",
             Cause::LostAfterSend => "lost",
         }
     }
 
     /// All of them, for tables.
-    pub const ALL: [Cause; 10] = [
+    pub const ALL: [Cause; 11] = [
         Cause::Moved,
         Cause::Ask,
         Cause::TryAgain,
@@ -59,6 +62,7 @@ impl Cause {
         Cause::MasterDown,
         Cause::ReadOnly,
         Cause::Auth,
+        Cause::NoScript,
         Cause::NotSent,
         Cause::LostAfterSend,
     ];
@@ -131,6 +135,11 @@ pub fn decide(cause: Cause, facts: &Facts, limits: &RetryLimits, jitter: u32) ->
         Cause::Ask if facts.redirects < limits.redirects_max => {
             (Verdict::Resend { asking: true }, Hint::None)
         }
+        // With its text in place of its digest.
+        Cause::NoScript if facts.redirects < limits.redirects_max => {
+            (Verdict::Resend { asking: false }, Hint::None)
+        }
+        Cause::NoScript => (Verdict::Give(exhausted(cause, facts.is_write)), Hint::None),
         // Past the hop cap, redirects point in a circle: give the shards time to agree.
         Cause::Moved | Cause::Ask => (again, Hint::Refresh),
         Cause::TryAgain => (again, Hint::None),
@@ -166,6 +175,7 @@ pub fn exhausted(cause: Cause, is_write: bool) -> FailureKind {
         Cause::Loading => FailureKind::StillLoading,
         Cause::MasterDown | Cause::ReadOnly => FailureKind::NoPrimary,
         Cause::Auth => FailureKind::BackendAuth,
+        Cause::NoScript => FailureKind::NoScript,
         Cause::NotSent => FailureKind::Unreachable,
         Cause::LostAfterSend if is_write => FailureKind::WriteUnknown,
         Cause::LostAfterSend => FailureKind::ReadLost,

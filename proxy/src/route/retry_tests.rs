@@ -29,6 +29,7 @@ fn t07_t12_every_row_of_the_table() {
             Verdict::Give(FailureKind::BackendAuth),
             Hint::None,
         ),
+        (Cause::NoScript, Verdict::Resend { asking: false }, Verdict::Resend { asking: false }, Hint::None),
         (Cause::NotSent, HALF, HALF, Hint::Refresh),
         (Cause::LostAfterSend, Verdict::Give(FailureKind::WriteUnknown), now, Hint::Refresh),
     ] {
@@ -48,6 +49,7 @@ fn t06_t86_budgets_end_honestly() {
         (Cause::Loading, FailureKind::StillLoading),
         (Cause::MasterDown, FailureKind::NoPrimary),
         (Cause::ReadOnly, FailureKind::NoPrimary),
+        (Cause::NoScript, FailureKind::NoScript),
         (Cause::NotSent, FailureKind::Unreachable),
         (Cause::LostAfterSend, FailureKind::ReadLost),
     ] {

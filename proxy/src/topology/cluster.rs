@@ -177,6 +177,12 @@ pub fn from_nodes(answer: &OwnedFrame, asked: &HostPort, epoch: u64) -> Result<T
     Ok(builder.build())
 }
 
+/// The highest configuration epoch of a primary in CLUSTER NODES: what [`from_nodes`] takes for a view's.
+pub fn newest_claim(nodes: &str) -> u64 {
+    let frame = OwnedFrame::BulkString(nodes.as_bytes().to_vec());
+    from_nodes(&frame, &HostPort::new("", 0), 0).map_or(0, |view| view.epoch().0)
+}
+
 /// `0-5460` or `7`; slots in migration (`[93-<-...]`) are none of ours.
 fn slot_range(text: &str) -> Option<(u16, u16)> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));

@@ -5,11 +5,12 @@
 //! They exclude each other; readers never wait.
 
 use crate::route::read::LAG_UNKNOWN;
+use crate::route::scan;
 use arc_swap::ArcSwap;
 use pointsman_protocol::topology::{NodeIndex, Topology};
 use pointsman_protocol::{HostPort, Slot};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
@@ -22,6 +23,8 @@ pub struct Snapshot {
     pub topology: Topology,
     /// Lag in bytes of each node, in the order of `topology.nodes()`; written by the sampler.
     lags: Box<[AtomicU64]>,
+    /// See [`Self::scan_tag`].
+    tag: OnceLock<scan::Tag>,
 }
 
 impl Snapshot {
@@ -33,7 +36,12 @@ impl Snapshot {
                 AtomicU64::new(before.map_or(LAG_UNKNOWN, |before| carried_lag(before, &topology, node)))
             })
             .collect();
-        Snapshot { version, topology, lags }
+        Snapshot { version, topology, lags, tag: OnceLock::new() }
+    }
+
+    /// What stands for this topology in SCAN's cursors; found out when first asked for.
+    pub fn scan_tag(&self) -> scan::Tag {
+        *self.tag.get_or_init(|| scan::tag(&self.topology))
     }
 
     /// The lag of a node in bytes, or [`LAG_UNKNOWN`].

@@ -4,6 +4,7 @@ use super::detour::Parked;
 use super::router::Router;
 use crate::admin::counters::Outcome;
 use crate::backend::connection::{ClientKey, InFlight, Phase, Request};
+use crate::client::replies::Filled;
 use crate::client::state::Class;
 use crate::route::failure::{Failure, FailureKind};
 use crate::route::retry::Cause;
@@ -77,7 +78,9 @@ impl Router {
             ErrorCode::Other if entry.request.traits.blocking && bytes.starts_with(b"-UNBLOCKED ") => {
                 Cause::ReadOnly
             }
+            ErrorCode::Other if entry.request.traits.script && self.heal_script(id, &entry, bytes) => return,
             ErrorCode::Other => {
+                let connection = &self.connections[id];
                 if entry.request.traits.attempts == 0 {
                     connection.counters.latency(self.now.saturating_sub(entry.request.since));
                 }
@@ -137,11 +140,11 @@ impl Router {
         client.writes_in_flight -= u32::from(request.traits.write && client.writes_in_flight > 0);
         client.replica_reads -= u32::from(request.traits.replica && client.replica_reads > 0);
         match request.part {
-            Some(part) => {
-                if client.replies.fill_part(request.ticket, part, bytes) {
-                    self.counters.request(Class::Multi, outcome);
-                }
-            }
+            Some(part) => match client.replies.fill_part(request.ticket, part, bytes) {
+                Filled::Part => {}
+                Filled::Whole => self.counters.request(Class::Multi, outcome),
+                Filled::Asks(wanted) => return self.ask_types(key, request.ticket, wanted),
+            },
             None => {
                 let class = if request.traits.write { Class::Write } else { Class::Read };
                 self.counters.request(class, outcome);

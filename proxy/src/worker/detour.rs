@@ -173,10 +173,10 @@ impl Router {
             }
             Verdict::Resend { asking } => {
                 request.traits = Traits { asking, redirects: request.traits.redirects + 1, ..request.traits };
-                if asking {
-                    self.counters.redirects_ask.add(1)
-                } else {
-                    self.counters.redirects_moved.add(1)
+                match cause {
+                    Cause::NoScript => {}
+                    _ if asking => self.counters.redirects_ask.add(1),
+                    _ => self.counters.redirects_moved.add(1),
                 }
                 parked.to = to;
                 parked.not_before = self.now;

@@ -79,7 +79,16 @@ impl Router {
         }
         match plan {
             Plan::Slot { spec, slot } => {
-                self.send_to_slot(key, Traits::of(spec), slot, frame, args, inline);
+                let traits = Traits::of(spec);
+                if traits.script {
+                    self.note_script(spec, args);
+                }
+                self.send_to_slot(key, traits, slot, frame, args, inline);
+                Step::Done
+            }
+            Plan::Primary { spec, slot } => {
+                let traits = Traits { primary: true, ..Traits::of(spec) };
+                self.send_to_slot(key, traits, slot, frame, args, inline);
                 Step::Done
             }
             Plan::Split { spec, kind } => {
@@ -92,7 +101,19 @@ impl Router {
                 if self.client_mut(key).is_some_and(|client| client.in_flight > 0) {
                     return self.wait(key);
                 }
+                self.note_script(spec, args);
                 self.send_to_primaries(key, spec, args);
+                Step::Done
+            }
+            Plan::Shards { spec } => {
+                // As with everyone.
+                if self.client_mut(key).is_some_and(|client| client.in_flight > 0) {
+                    return self.wait(key);
+                }
+                self.ask_shards(key, spec, args);
+                if let Some(client) = self.client_mut(key) {
+                    client.version = u64::MAX;
+                }
                 Step::Done
             }
             Plan::Local { spec } => local::answer(self, key, spec, args),
@@ -140,6 +161,7 @@ impl Router {
         // overtakes it.
         let reads = &client.listener.reads;
         let any_copy = !request.traits.write
+            && !request.traits.primary
             && reads.policy == ReadPolicy::PreferReplica
             && request.ahead == 0
             && client.writes_in_flight == 0;
@@ -264,7 +286,13 @@ impl Router {
     }
 
     /// Sends a command to the primary of every shard that owns slots.
-    fn send_to_everyone(&mut self, key: ClientKey, traits: Traits, policy: ResponsePolicy, args: Args<'_>) {
+    pub(super) fn send_to_everyone(
+        &mut self,
+        key: ClientKey,
+        traits: Traits,
+        policy: ResponsePolicy,
+        args: Args<'_>,
+    ) {
         let shards = self.snapshot.topology.serving();
         if shards.is_empty() {
             return self.fail_at_once(key, FailureKind::SlotUnserved);
@@ -282,7 +310,7 @@ impl Router {
         }
     }
 
-    fn part(
+    pub(super) fn part(
         &self,
         client: ClientKey,
         ticket: Ticket,

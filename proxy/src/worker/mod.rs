@@ -11,6 +11,8 @@ pub mod fleet;
 pub mod inbound;
 pub mod pin;
 pub mod router;
+pub mod scripts;
+pub mod shards;
 pub mod tick;
 pub mod transact;
 

@@ -7,6 +7,7 @@
 //! ([`super::tick`]).
 
 use super::pin::Pins;
+use super::scripts::{Scripts, Seen};
 use crate::admin::counters::{Registry, WorkerCounters};
 use crate::backend::connection::{ClientKey, Connection, QueueLimits};
 use crate::backend::dial;
@@ -67,6 +68,8 @@ pub struct BackendContext {
     pub fleet: Arc<Fleet>,
     /// What the shards hold.
     pub census: Arc<Census>,
+    /// Scripts that clients sent, of all workers.
+    pub scripts: Scripts,
 }
 
 impl BackendContext {
@@ -96,6 +99,7 @@ impl BackendContext {
             },
             dials: RateLimiter::direct(Quota::per_second(per_second)),
             address_map,
+            scripts: Scripts::new(config.script_count_max, config.script_bytes_max),
             config: config.clone(),
             snapshots,
             registry,
@@ -143,6 +147,7 @@ pub struct Router {
     scratch: Box<[u8]>,
     pub(super) placed: Vec<Placed>,
     pub(super) keys: Vec<KeyRef>,
+    pub(super) scripts_seen: Seen,
     pub(super) counters: Arc<WorkerCounters>,
     /// The clock of the turn, in microseconds since the worker's start.
     pub(super) now: u64,
@@ -189,6 +194,7 @@ impl Router {
                 scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
                 placed: Vec::new(),
                 keys: Vec::new(),
+                scripts_seen: Seen::default(),
                 counters,
                 now: 0,
                 started: Instant::now(),

@@ -162,7 +162,7 @@ impl Router {
                 return local::answer(self, key, spec, args);
             }
             // In a transaction nothing waits.
-            Plan::Slot { spec, slot } | Plan::Block { spec, slot } => {
+            Plan::Slot { spec, slot } | Plan::Primary { spec, slot } | Plan::Block { spec, slot } => {
                 self.queue(key, spec, self.has_keys(spec).then_some(slot), args)
             }
             Plan::Split { spec, kind } => {
@@ -180,7 +180,9 @@ impl Router {
             Plan::Local { spec } if !changes_the_connection(spec) && !local::needs_others(spec) => {
                 self.queue_local(key, args)
             }
-            Plan::Local { spec } | Plan::Everyone { spec } => Err(Refused::NotInTransaction(spec)),
+            Plan::Local { spec } | Plan::Everyone { spec } | Plan::Shards { spec } => {
+                Err(Refused::NotInTransaction(spec))
+            }
             Plan::Refuse(refusal) => Err(Refused::Plan(refusal)),
         };
         match queued {

@@ -1,0 +1,190 @@
+//! Replies of several shards that become one by a rule of their own: SCAN, RANDOMKEY, and what tells
+//! of the servers themselves (SLOWLOG, LATENCY, MEMORY, PUBSUB, FUNCTION STATS).
+//!
+//! [`super::gather`] collects the parts; here is only the joining, of whole replies, in the order of the
+//! shards. Nothing here trusts a reply to have the form it should have: what has not makes the whole
+//! an error.
+
+use super::merge;
+use crate::route::scan::{self, Tag, Window};
+use crate::topology::cluster;
+use pointsman_protocol::glob;
+use pointsman_protocol::resp::{encode, reply};
+
+/// A rule, with what it needs to know of the request.
+#[derive(Debug)]
+pub enum Special {
+    /// One step of SCAN on a shard.
+    ScanNode {
+        /// The map the iteration began with.
+        tag: Tag,
+        /// Which shard was asked, of how many.
+        shard: u32,
+        /// See above.
+        shards: u32,
+    },
+    /// SCAN's question whether a slot has moved.
+    ScanCheck {
+        /// The slots of each shard that was asked.
+        owned: Vec<Vec<(u16, u16)>>,
+        /// The highest configuration epoch.
+        epoch: u64,
+    },
+    /// SCAN slot by slot: the keys of some slots.
+    ScanSlots {
+        /// Which slots.
+        window: Window,
+        /// COUNT.
+        count: usize,
+        /// MATCH.
+        pattern: Option<Vec<u8>>,
+        /// TYPE.
+        kind: Option<Vec<u8>>,
+    },
+    /// The types of keys found so, as many replies as keys.
+    ScanTypes {
+        /// The next cursor.
+        number: u64,
+        /// The keys.
+        keys: Vec<Vec<u8>>,
+        /// The type wanted.
+        kind: Vec<u8>,
+    },
+    /// RANDOMKEY and DBSIZE of each shard in turn; a random number.
+    RandomKey(u32),
+    /// SCRIPT KILL, FUNCTION KILL: done if one shard did it.
+    Kill,
+    /// SCRIPT EXISTS: there if it is on every shard.
+    Exists,
+    /// FUNCTION STATS: of the shard that runs something.
+    FunctionStats,
+    /// PUBSUB CHANNELS and SHARDCHANNELS: each once.
+    Union,
+    /// PUBSUB NUMSUB and SHARDNUMSUB: sums by name.
+    SumByName,
+    /// SLOWLOG GET: so many, the latest first.
+    Slowlog(usize),
+    /// LATENCY LATEST.
+    LatencyLatest,
+    /// LATENCY HISTORY.
+    LatencyHistory,
+    /// LATENCY HISTOGRAM.
+    LatencyHistogram,
+    /// MEMORY STATS.
+    MemoryStats,
+    /// LATENCY DOCTOR and GRAPH, MEMORY DOCTOR and MALLOC-STATS: a text for people. A shard that has
+    /// nothing to tell answers GRAPH with an error.
+    Report,
+}
+
+/// What is still to be asked before a request can be answered.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TypesWanted(pub Vec<Vec<u8>>);
+
+impl Special {
+    /// True if this error of a shard is an answer that the rule knows.
+    pub fn takes_error(&self, bytes: &[u8]) -> bool {
+        match self {
+            Special::Kill | Special::Report => true,
+            // A store without a cluster moves no slots.
+            Special::ScanCheck { .. } => {
+                bytes.starts_with(b"-ERR This instance has cluster support disabled")
+            }
+            _ => false,
+        }
+    }
+
+    /// What must be asked next, and the rule for its answers.
+    pub fn sequel(&self, replies: &[&[u8]]) -> Option<(TypesWanted, Special)> {
+        let Special::ScanSlots { window, count, pattern, kind: Some(kind) } = self else { return None };
+        let (keys, met) = keys_in(replies, pattern.as_deref())?;
+        if keys.is_empty() {
+            return None;
+        }
+        let keys: Vec<Vec<u8>> = keys.into_iter().map(<[u8]>::to_vec).collect();
+        let number = scan::after_slots(*window, met, *count);
+        let next = Special::ScanTypes { number, keys: keys.clone(), kind: kind.clone() };
+        Some((TypesWanted(keys), next))
+    }
+
+    /// The one reply. `None` if a part has not the form it should have.
+    pub fn join(&self, replies: &[&[u8]]) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        match self {
+            Special::ScanNode { tag, shard, shards } => {
+                let mut elements = reply::elements(replies.first()?)?;
+                let told = std::str::from_utf8(reply::payload(elements.next()?)?).ok()?.parse().ok()?;
+                let keys = elements.next().filter(|keys| reply::elements(keys).is_some())?;
+                scan_head(&mut out, scan::after_node(*tag, *shard, *shards, told));
+                out.extend_from_slice(keys);
+            }
+            Special::ScanCheck { owned, epoch } => {
+                let quiet = replies.iter().zip(owned).all(|(bytes, owned)| is_quiet(bytes, owned, *epoch));
+                scan_head(&mut out, scan::after_check(quiet));
+                encode::array_head(&mut out, 0);
+            }
+            Special::ScanSlots { window, count, pattern, .. } => {
+                let (keys, met) = keys_in(replies, pattern.as_deref())?;
+                scan_head(&mut out, scan::after_slots(*window, met, *count));
+                encode::array_head(&mut out, keys.len());
+                keys.iter().for_each(|key| encode::bulk(&mut out, key));
+            }
+            Special::ScanTypes { number, keys, kind } => {
+                let told: Vec<&[u8]> =
+                    replies.iter().map(|bytes| reply::payload(bytes)).collect::<Option<_>>()?;
+                let fits = told.iter().map(|told| told.eq_ignore_ascii_case(kind));
+                let found: Vec<&Vec<u8>> =
+                    keys.iter().zip(fits).filter(|(_, fits)| *fits).map(|(key, _)| key).collect();
+                scan_head(&mut out, *number);
+                encode::array_head(&mut out, found.len());
+                found.iter().for_each(|key| encode::bulk(&mut out, key));
+            }
+            Special::RandomKey(random) => return merge::random_key(replies, *random).map(<[u8]>::to_vec),
+            Special::Kill => return merge::kill(replies).map(<[u8]>::to_vec),
+            Special::FunctionStats => return merge::function_stats(replies).map(<[u8]>::to_vec),
+            Special::Exists => merge::exists(replies, &mut out)?,
+            Special::Union => merge::union(replies, &mut out)?,
+            Special::SumByName => merge::sum_by_name(replies, &mut out)?,
+            Special::Slowlog(count) => merge::slowlog(replies, *count, &mut out)?,
+            Special::LatencyLatest => merge::latency_latest(replies, &mut out)?,
+            Special::LatencyHistory => merge::latency_history(replies, &mut out)?,
+            Special::LatencyHistogram => merge::latency_histogram(replies, &mut out)?,
+            Special::MemoryStats => merge::memory_stats(replies, &mut out)?,
+            Special::Report => merge::report(replies, &mut out)?,
+        }
+        Some(out)
+    }
+}
+
+/// `*2`, and the cursor as a bulk string.
+fn scan_head(out: &mut Vec<u8>, number: u64) {
+    encode::array_head(out, 2);
+    encode::bulk(out, number.to_string().as_bytes());
+}
+
+fn is_quiet(bytes: &[u8], owned: &[(u16, u16)], epoch: u64) -> bool {
+    if bytes.starts_with(b"-") {
+        return true;
+    }
+    let text = reply::payload(bytes).and_then(|text| std::str::from_utf8(text).ok());
+    text.is_some_and(|text| scan::is_quiet(text, cluster::newest_claim(text), owned, epoch))
+}
+
+/// All keys in these arrays that match, and how many there are whether they match or not.
+fn keys_in<'a>(replies: &[&'a [u8]], pattern: Option<&[u8]>) -> Option<(Vec<&'a [u8]>, usize)> {
+    let (mut keys, mut met) = (Vec::new(), 0);
+    for bytes in replies {
+        for key in reply::elements(bytes)? {
+            let key = reply::payload(key)?;
+            met += 1;
+            if pattern.is_none_or(|pattern| glob::matches(pattern, key)) {
+                keys.push(key);
+            }
+        }
+    }
+    Some((keys, met))
+}
+
+#[cfg(test)]
+#[path = "join_tests.rs"]
+mod tests;
