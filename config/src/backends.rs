@@ -282,6 +282,7 @@ fn backend(name: &str, kind: BackendKind, (username, password): Login, section: 
         inflight_bytes_max: section.number("inflight_bytes_max").value as usize,
         inflight_max: section.number("inflight_max").value as usize,
         reply_bytes_max: section.number("reply_bytes_max").value as usize,
+        subscriptions_max: section.number("subscriptions_max").value as usize,
         topology: topology(&section.child("topology", "backends.*.topology")),
         lag: lag(&section.child("lag", "backends.*.lag")),
     }

@@ -17,6 +17,7 @@ mod keys;
 mod layers;
 mod order;
 mod pipelines;
+mod pubsub;
 mod redirect;
 mod refused;
 mod replicas;

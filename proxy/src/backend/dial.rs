@@ -105,7 +105,7 @@ fn facts(router: &SharedRouter, id: usize) -> Option<(Arc<BackendContext>, HostP
 }
 
 /// Connects and says the handshake. The host name is looked up anew each time.
-async fn dial(
+pub(crate) async fn dial(
     context: &BackendContext,
     address: &HostPort,
     lane: Lane,

@@ -47,6 +47,7 @@ pub fn answer(router: &mut Router, key: ClientKey, spec: &'static CommandSpec, a
         }
         "RESET" => {
             reset(client);
+            router.leave_subscriptions(key);
             encode::simple(&mut out, "RESET");
             Ok(())
         }

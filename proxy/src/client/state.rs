@@ -1,6 +1,7 @@
 //! Who a client is, and where it stands.
 
 use super::replies::Replies;
+use crate::pubsub::wire::Kind;
 use crate::worker::detour::Detour;
 use pointsman_config::{ClientLimits, Reads, Secret};
 use pointsman_protocol::resp::RequestLimits;
@@ -157,6 +158,8 @@ pub struct Client {
     pub authenticated: bool,
     /// It speaks RESP3.
     pub resp3: bool,
+    /// Its subscriptions: channels, patterns, shard channels.
+    pub subscriptions: [u32; Kind::COUNT],
 }
 
 impl Client {
@@ -164,6 +167,12 @@ impl Client {
     #[inline]
     pub fn output_pause_bytes(&self) -> usize {
         if self.authenticated { self.listener.limits.output_pause_bytes } else { STRANGER_OUTPUT_BYTES }
+    }
+
+    /// True if it is subscribed to anything.
+    #[inline]
+    pub fn is_subscribed(&self) -> bool {
+        self.subscriptions != [0; Kind::COUNT]
     }
 
     /// True if there is nothing left to do for it but close.

@@ -35,6 +35,11 @@ pub enum Plan {
         /// Its row.
         spec: &'static CommandSpec,
     },
+    /// Begin or end subscriptions.
+    Subscription {
+        /// Its row.
+        spec: &'static CommandSpec,
+    },
     /// Nothing was asked (an empty line).
     Nothing,
     /// Answer with an error.
@@ -47,7 +52,7 @@ impl Plan {
     pub fn may_write(&self) -> bool {
         match self {
             Plan::Slot { spec, .. } | Plan::Split { spec, .. } | Plan::Everyone { spec } => !spec.is_read(),
-            Plan::Local { .. } | Plan::Nothing | Plan::Refuse(_) => false,
+            Plan::Local { .. } | Plan::Subscription { .. } | Plan::Nothing | Plan::Refuse(_) => false,
         }
     }
 }
@@ -109,6 +114,7 @@ enum Route {
     /// To the owner of one fixed slot.
     Anyone,
     Local,
+    Subscription,
     NotYet,
     NotThroughProxy,
 }
@@ -132,6 +138,9 @@ fn route_of(spec: &CommandSpec) -> Route {
         "DBSIZE" | "FLUSHALL" | "FLUSHDB" | "KEYS" | "SCRIPT|LOAD" | "SCRIPT|FLUSH" | "FUNCTION|LOAD"
         | "FUNCTION|DELETE" | "FUNCTION|FLUSH" => return Route::Everyone,
         "PUBLISH" => return Route::Anyone,
+        "SUBSCRIBE" | "UNSUBSCRIBE" | "PSUBSCRIBE" | "PUNSUBSCRIBE" | "SSUBSCRIBE" | "SUNSUBSCRIBE" => {
+            return Route::Subscription;
+        }
         // The state these leave behind belongs to one connection, and ours are shared.
         "ASKING" | "RESTORE-ASKING" | "MIGRATE" => return Route::NotThroughProxy,
         "MULTI" | "EXEC" | "DISCARD" | "WATCH" | "UNWATCH" | "SCAN" | "RANDOMKEY" | "WAIT" | "WAITAOF"
@@ -146,8 +155,7 @@ fn route_of(spec: &CommandSpec) -> Route {
     }
     // XREAD blocks only if asked to; plan() looks.
     let may_block = spec.flags.has(Flags::BLOCKING) && !matches!(spec.name, "XREAD" | "XREADGROUP");
-    let subscribes = spec.flags.has(Flags::PUBSUB) && spec.name != "SPUBLISH";
-    if may_block || subscribes {
+    if may_block {
         return Route::NotYet;
     }
     match spec.pattern {
@@ -187,6 +195,7 @@ pub fn plan(args: Args<'_>, authenticated: bool, keys: &mut Vec<KeyRef>) -> Plan
         Route::Everyone => Plan::Everyone { spec },
         Route::Anyone => Plan::Slot { spec, slot: keyless_slot() },
         Route::Local => Plan::Local { spec },
+        Route::Subscription => Plan::Subscription { spec },
         Route::NotYet => Plan::Refuse(Refusal::NotYet(spec)),
         Route::NotThroughProxy => Plan::Refuse(Refusal::NotThroughProxy(spec)),
     }

@@ -9,6 +9,7 @@ fn planned(line: &str) -> String {
         Plan::Split { .. } => "split".to_owned(),
         Plan::Everyone { .. } => "everyone".to_owned(),
         Plan::Local { .. } => "local".to_owned(),
+        Plan::Subscription { .. } => "subscription".to_owned(),
         Plan::Nothing => "nothing".to_owned(),
         Plan::Refuse(refusal) => {
             let mut out = Vec::new();
@@ -40,7 +41,10 @@ fn a_route_for_every_kind_of_command() {
         ("XREAD BLOCK 0 STREAMS a 0", "-ERR 'XREAD' is not supported through this proxy yet".into()),
         ("BLPOP a 0", "-ERR 'BLPOP' is not supported through this proxy yet".into()),
         ("MULTI", "-ERR 'MULTI' is not supported through this proxy yet".into()),
-        ("SUBSCRIBE c", "-ERR 'SUBSCRIBE' is not supported through this proxy yet".into()),
+        ("SUBSCRIBE c d", "subscription".into()),
+        ("SSUBSCRIBE c d", "subscription".into()),
+        ("PUNSUBSCRIBE", "subscription".into()),
+        ("SPUBLISH a m", format!("slot {a}")),
         ("SHUTDOWN", "-ERR 'SHUTDOWN' is not available through the proxy; send it to the node itself".into()),
         (
             "CONFIG SET a b",

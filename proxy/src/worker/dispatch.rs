@@ -60,7 +60,11 @@ impl Router {
             return Step::Wait;
         }
         let (authenticated, replica_reads) = (client.authenticated, client.replica_reads);
+        let only_subscribes = !client.resp3 && client.is_subscribed();
         let plan = plan::plan(args, authenticated, &mut self.keys);
+        if only_subscribes && let Some(step) = self.in_subscribed_mode(key, &plan, args) {
+            return step;
+        }
         // A read that went to a replica must not see what its client writes after it.
         if replica_reads > 0 && plan.may_write() {
             return self.wait(key);
@@ -87,6 +91,7 @@ impl Router {
                 Step::Done
             }
             Plan::Local { spec } => local::answer(self, key, spec, args),
+            Plan::Subscription { spec } => self.subscription(key, spec, args),
             Plan::Nothing => Step::Done,
             Plan::Refuse(refusal) => {
                 self.refuse(key, args, &refusal);

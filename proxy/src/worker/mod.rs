@@ -8,6 +8,7 @@ pub mod detour;
 pub mod dispatch;
 pub mod inbound;
 pub mod router;
+pub mod subscribe;
 pub mod tick;
 
 use crate::client::state::{Admission, ListenerContext};

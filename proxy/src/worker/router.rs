@@ -12,6 +12,7 @@ use crate::backend::dial;
 use crate::backend::lanes::{Lane, NodeLanes};
 use crate::client::session;
 use crate::client::state::{Admission, Client, ListenerContext};
+use crate::pubsub::hub::Hub;
 use crate::route::retry::RetryLimits;
 use crate::route::split::Placed;
 use crate::topology::publish::{Published, Snapshot};
@@ -138,6 +139,8 @@ pub struct Router {
     pub(super) lag_is_fresh: bool,
     pub(super) ticker: Rc<Notify>,
     pub(super) swept: u64,
+    /// What clients are subscribed to, from the first subscription on.
+    pub(super) pubsub: Option<Box<Hub>>,
 }
 
 /// Replies wait at most this long for the rest of their batch, in microseconds; then the timer's own
@@ -178,6 +181,7 @@ impl Router {
                 lag_is_fresh: false,
                 ticker: Rc::new(Notify::new()),
                 swept: 0,
+                pubsub: None,
                 snapshot,
                 context,
             };
@@ -218,6 +222,7 @@ impl Router {
         }
         self.detours_due = true;
         self.wake_flusher();
+        self.move_subscriptions();
     }
 
     fn build_nodes(&mut self) {
@@ -337,6 +342,7 @@ impl Router {
             closing: false,
             broken: false,
             resp3: false,
+            subscriptions: Default::default(),
         };
         let key = ClientKey { index: self.clients.insert(client) as u32, generation: self.generation };
         self.counters.clients.add(1);
@@ -349,6 +355,7 @@ impl Router {
     /// Forgets a client whose task ends; replies that still come for it are thrown away.
     pub fn remove_client(&mut self, key: ClientKey) {
         if self.client_mut(key).is_some() {
+            self.leave_subscriptions(key);
             self.clients.remove(key.index as usize);
             self.counters.clients.sub(1);
             if self.clients.is_empty() {

@@ -61,6 +61,7 @@ impl Router {
             self.detours_due = true;
             self.wake_flusher();
         }
+        self.tick_subscriptions();
         if self.draining {
             self.drain_clients();
         }
@@ -122,7 +123,10 @@ impl Router {
                 continue;
             }
             client.replies.shrink();
-            if client.listener.limits.idle_timeout.is_some_and(|timeout| quiet > Self::micros(timeout)) {
+            // A subscriber listens; it need not say anything.
+            if !client.is_subscribed()
+                && client.listener.limits.idle_timeout.is_some_and(|timeout| quiet > Self::micros(timeout))
+            {
                 idle.push(ClientKey { index: index as u32, generation: client.generation });
             }
         }
