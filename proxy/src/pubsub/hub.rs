@@ -1,8 +1,10 @@
 //! Keeps every topic that a client wants standing at the right nodes.
 //!
 //! One function decides, [`Hub::reconcile`]: it compares where a topic must stand with where it does,
-//! asks where it is missing, and gives up the places that are of no use any more, those that still
-//! bring messages only when the new ones are confirmed. All that happens (a command, a confirmation,
+//! asks where it is missing, and gives up the places that are of no use any more. A place that still
+//! brings messages is kept until another can take over: a shard channel's until the new owner
+//! confirmed, an ordinary channel's until the new node is connected, and then the old place ends before
+//! the new one begins, as both would bring the same message. All that happens (a command, a confirmation,
 //! a connection lost, a new map) ends there. No socket is touched here: requests lie in the links'
 //! ledgers until their tasks write them, and what concerns others is told as [`Event`]s.
 //!
@@ -13,7 +15,7 @@
 
 use super::link::{Expected, Link};
 use super::reach::{self, Reach};
-use super::registry::{Answer, Place, Registry, TopicId};
+use super::registry::{Answer, Place, Registry, Topic, TopicId};
 use super::wire::{self, Heard, Kind};
 use crate::backend::connection::ClientKey;
 use crate::client::replies::Ticket;
@@ -23,6 +25,7 @@ use crate::topology::publish::Snapshot;
 use pointsman_protocol::HostPort;
 use pointsman_protocol::error_code::ErrorCode;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -182,7 +185,7 @@ impl Hub {
             let Some(topic) = self.registry.remove_unwanted(id) else { continue };
             for place in topic.places {
                 if let Some(link) = self.links.get_mut(&place.link) {
-                    give_up(link, place, topic.kind, &topic.name, now);
+                    give_up(link, id, place, topic.kind, &topic.name, now);
                 }
             }
         }
@@ -266,14 +269,20 @@ impl Hub {
         let reach = topic.reach;
         let desired = self.desired(reach, now);
         let Some(topic) = self.registry.topic(id) else { return };
+        // What PUBLISH sends comes to all nodes: two places would bring it twice.
+        let one_at_a_time = reach == Reach::Anywhere;
+        let others_live =
+            one_at_a_time && topic.places.iter().any(|place| place.live && !desired.contains(&place.link));
+        let mut ready = false;
         for &wanted in &desired {
             let Some(link) = self.links.get_mut(&wanted) else { continue };
+            ready |= link.up;
             if topic.place(wanted).is_none() {
-                topic.places.push(Place { link: wanted, serial: 0, live: false });
+                topic.places.push(Place::new(wanted));
                 link.places += 1;
             }
             let Some(place) = topic.places.iter_mut().find(|place| place.link == wanted) else { continue };
-            if place.serial == 0 && link.up {
+            if place.serial == 0 && link.up && !others_live {
                 place.serial = self.next_serial;
                 self.next_serial += 1;
                 link.subscribe(id, place.serial, topic.kind, &topic.name);
@@ -282,14 +291,25 @@ impl Hub {
         let stands = !desired.is_empty()
             && desired
                 .iter()
-                .all(|wanted| topic.places.iter().any(|place| place.link == *wanted && place.live));
+                .all(|wanted| topic.places.iter().any(|place| place.link == *wanted && place.stands()));
         let links = &mut self.links;
         let (kind, name) = (topic.kind, topic.name.clone());
-        topic.places.retain(|place| {
-            // A place that still brings messages is kept until all the new ones do.
-            let keep = desired.contains(&place.link) || (place.live && !stands);
-            if !keep && let Some(link) = links.get_mut(&place.link) {
-                give_up(link, *place, kind, &name, now);
+        topic.places.retain_mut(|place| {
+            if desired.contains(&place.link) {
+                return true;
+            }
+            let Some(link) = links.get_mut(&place.link) else { return false };
+            if place.live && one_at_a_time {
+                // It ends now if the new node can be asked; that is done when this one has confirmed.
+                if ready && !place.leaving {
+                    place.leaving = true;
+                    link.unsubscribe(id, place.serial, kind, &name);
+                }
+                return true;
+            }
+            let keep = place.live && !stands;
+            if !keep {
+                give_up(link, id, *place, kind, &name, now);
             }
             keep
         });
@@ -314,15 +334,12 @@ impl Hub {
         let Some(link) = self.links.get_mut(&id) else { return };
         link.connected(now);
         self.failing.remove(&link.address);
-        for (topic_id, topic) in self.registry.topics() {
-            let (kind, name) = (topic.kind, topic.name.clone());
-            if let Some(place) = topic.place(id) {
-                place.serial = self.next_serial;
-                self.next_serial += 1;
-                link.subscribe(topic_id, place.serial, kind, &name);
-            }
-        }
+        let with_place = |(topic_id, topic): (TopicId, &mut Topic)| topic.place(id).map(|_| topic_id);
+        let wanted: Vec<TopicId> = self.registry.topics().filter_map(with_place).collect();
         self.rehome(now);
+        for topic in wanted {
+            self.reconcile(topic, now);
+        }
     }
 
     /// A connection broke, or could not be made.
@@ -336,7 +353,7 @@ impl Hub {
         let mut touched = Vec::new();
         for (topic_id, topic) in self.registry.topics() {
             if let Some(place) = topic.place(id) {
-                (place.serial, place.live) = (0, false);
+                place.reset();
                 touched.push(topic_id);
             }
         }
@@ -390,7 +407,10 @@ impl Hub {
                     Some(Expected::Subscribed { topic, serial, .. }) => {
                         self.confirmed(id, topic, serial, now);
                     }
-                    Some(_) => {}
+                    Some(Expected::Unsubscribed { topic, serial, .. }) => {
+                        self.ended(id, topic, serial, now);
+                    }
+                    Some(Expected::Pong) => {}
                     None if kind == Kind::Shard && !subscribed => self.slot_left(id, name, now),
                     None => return Err("it confirmed what was not asked"),
                 }
@@ -399,8 +419,12 @@ impl Hub {
                 Some(Expected::Subscribed { topic, serial, .. }) => {
                     self.refused(id, topic, serial, bytes, jitter, now);
                 }
-                // The end of a subscription that a node refuses: nothing of it is wanted any more.
-                Some(_) => {}
+                Some(Expected::Unsubscribed { topic, serial, .. }) => {
+                    if self.is_leaving(id, topic, serial) {
+                        return Err("it refused to end a subscription");
+                    }
+                }
+                Some(Expected::Pong) => {}
                 None => return Err("it refused what was not asked"),
             },
         }
@@ -418,12 +442,17 @@ impl Hub {
         if only || (topic.reach == Reach::Everywhere && reach::is_keyspace(channel)) {
             return Some(id);
         }
-        // The home speaks for all; while it cannot, the first of the others does.
-        let home = self.home.as_ref();
-        let home = self.links.iter().find(|(_, link)| Some(&link.address) == home).map(|(id, _)| *id);
-        let mut live = topic.places.iter().filter(|place| place.live).map(|place| place.link);
-        let speaker = live.clone().find(|link| Some(*link) == home).or_else(|| live.next())?;
-        (speaker == link).then_some(id)
+        // One speaks for all, and stays the one while it can: a change may lose or double a message.
+        let live = |link: u64| topic.places.iter().any(|place| place.link == link && place.live);
+        if !live(topic.speaker) {
+            let home = self.home.as_ref();
+            let home = self.links.iter().find(|(_, link)| Some(&link.address) == home).map(|(id, _)| *id);
+            topic.speaker = match home {
+                Some(home) if live(home) => home,
+                _ => topic.places.iter().find(|place| place.live)?.link,
+            };
+        }
+        (topic.speaker == link).then_some(id)
     }
 
     fn confirmed(&mut self, link: u64, id: TopicId, serial: u64, now: u64) {
@@ -437,6 +466,22 @@ impl Hub {
         self.reconcile(id, now);
     }
 
+    fn is_leaving(&mut self, link: u64, id: TopicId, serial: u64) -> bool {
+        let place = self.registry.topic(id).and_then(|topic| topic.place(link));
+        place.is_some_and(|place| place.serial == serial && place.leaving)
+    }
+
+    /// A place is no more, so the one after it may begin.
+    fn ended(&mut self, link: u64, id: TopicId, serial: u64, now: u64) {
+        if !self.is_leaving(link, id, serial) {
+            return;
+        }
+        if let Some(place) = self.registry.topic(id).and_then(|topic| topic.place(link)) {
+            place.reset();
+        }
+        self.reconcile(id, now);
+    }
+
     /// A node gave a shard channel up unasked: its slot went elsewhere. It is asked again, and says
     /// where to.
     fn slot_left(&mut self, link: u64, name: &[u8], now: u64) {
@@ -444,7 +489,7 @@ impl Hub {
         let Some(topic) = self.registry.topic(id) else { return };
         // What is asked for but not confirmed gets an answer of its own.
         let Some(place) = topic.place(link).filter(|place| place.live) else { return };
-        (place.serial, place.live) = (0, false);
+        place.reset();
         self.events.push_back(Event::Refresh("slot_left"));
         self.reconcile(id, now);
     }
@@ -452,7 +497,7 @@ impl Hub {
     fn refused(&mut self, link_id: u64, id: TopicId, serial: u64, error: &[u8], jitter: u32, now: u64) {
         let Some(topic) = self.registry.topic(id) else { return };
         let Some(place) = topic.place(link_id).filter(|place| place.serial == serial) else { return };
-        (place.serial, place.live) = (0, false);
+        place.reset();
         topic.refusals = topic.refusals.saturating_add(1);
         let refusals = topic.refusals;
         let code = ErrorCode::of(error);
@@ -519,13 +564,13 @@ impl Hub {
 }
 
 /// Ends a topic's place on a connection.
-fn give_up(link: &mut Link, place: Place, kind: Kind, name: &std::rc::Rc<[u8]>, now: u64) {
+fn give_up(link: &mut Link, topic: TopicId, place: Place, kind: Kind, name: &Rc<[u8]>, now: u64) {
     link.places = link.places.saturating_sub(1);
     if link.places == 0 {
         link.unused_since = now;
     }
-    if link.up && place.serial != 0 {
-        link.unsubscribe(kind, name);
+    if link.up && place.serial != 0 && !place.leaving {
+        link.unsubscribe(topic, place.serial, kind, name);
     }
 }
 

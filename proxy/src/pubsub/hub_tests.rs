@@ -191,21 +191,55 @@ fn t64_a_lost_home_is_replaced_without_a_word_to_clients() {
 }
 
 #[test]
-fn t64_the_old_home_is_kept_until_the_new_one_confirmed() {
+fn t64_the_old_home_is_kept_until_the_new_one_is_connected() {
     let mut world = World::new(&[1, 2]);
     world.subscribe(1, Kind::Channel, &["c"]);
     world.up(1);
     world.confirm(1, Kind::Channel, true, "c");
     world.said(1);
     world.adopt(view(2, &[5, 1]));
-    assert_eq!(world.said(1), none());
+    assert_eq!(world.said(1), none(), "the new one cannot be asked yet");
     world.up(5);
-    assert_eq!(world.said(5), ["subscribe c"]);
+    assert_eq!((world.said(1), world.said(5)), (vec!["unsubscribe c".to_owned()], none()));
     assert!(world.is_delivered(1, &["message", "c", "still here"]));
+    // Who comes now waits for the new one.
+    world.subscribe(2, Kind::Channel, &["c"]);
+    assert_eq!(world.answers(), [(1, true)]);
+    world.confirm(1, Kind::Channel, false, "c");
+    assert_eq!(world.said(5), ["subscribe c"]);
     world.confirm(5, Kind::Channel, true, "c");
-    assert_eq!(world.said(1), ["unsubscribe c"]);
     assert!(world.is_delivered(5, &["message", "c", "hi"]));
     assert!(!world.is_delivered(1, &["message", "c", "twice"]));
+    assert_eq!((world.said(1), world.answers().len()), (none(), 2));
+}
+
+#[test]
+fn t64_a_new_home_that_cannot_be_reached_costs_nothing() {
+    let mut world = World::new(&[1, 2]);
+    world.subscribe(1, Kind::Channel, &["c"]);
+    world.up(1);
+    world.confirm(1, Kind::Channel, true, "c");
+    world.said(1);
+    world.adopt(view(2, &[5, 1]));
+    world.down(5);
+    assert_eq!(world.said(1), none());
+    assert!(world.is_delivered(1, &["message", "c", "hi"]));
+}
+
+#[test]
+fn t64_a_home_that_comes_back_while_it_is_left_is_asked_again() {
+    let mut world = World::new(&[1, 2]);
+    world.subscribe(1, Kind::Channel, &["c"]);
+    world.up(1);
+    world.confirm(1, Kind::Channel, true, "c");
+    world.adopt(view(2, &[5, 1]));
+    world.up(5);
+    world.said(1);
+    world.adopt(view(3, &[1, 5]));
+    world.confirm(1, Kind::Channel, false, "c");
+    assert_eq!((world.said(1), world.said(5)), (vec!["subscribe c".to_owned()], none()));
+    world.confirm(1, Kind::Channel, true, "c");
+    assert!(world.is_delivered(1, &["message", "c", "hi"]));
 }
 
 #[test]
@@ -243,6 +277,12 @@ fn t66_keyspace_events_come_from_every_primary_and_all_else_from_one() {
     world.down(1);
     assert!(world.is_delivered(2, &["pmessage", "*", "news", "hi"]), "another takes over at once");
     assert!(!world.is_delivered(3, &["pmessage", "*", "news", "hi"]));
+    // And stays the one that does, though the first is back.
+    world.up(1);
+    world.confirm(1, Kind::Pattern, true, "*");
+    for port in [1, 2, 3] {
+        assert_eq!(world.is_delivered(port, &["pmessage", "*", "news", "hi"]), port == 2);
+    }
     // A new primary is asked too, without a word to the client.
     world.adopt(view(2, &[2, 3, 4]));
     world.up(4);

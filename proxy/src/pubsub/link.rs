@@ -27,6 +27,10 @@ pub enum Expected {
     },
     /// To the end of a subscription.
     Unsubscribed {
+        /// The topic.
+        topic: TopicId,
+        /// The asking that it ends.
+        serial: u64,
         /// Of which kind.
         kind: Kind,
         /// The name.
@@ -97,9 +101,9 @@ impl Link {
     }
 
     /// Ends a subscription.
-    pub fn unsubscribe(&mut self, kind: Kind, name: &Rc<[u8]>) {
+    pub fn unsubscribe(&mut self, topic: TopicId, serial: u64, kind: Kind, name: &Rc<[u8]>) {
         encode::request(&mut self.out, &[kind.word(false).as_bytes(), name]);
-        self.expected.push_back(Expected::Unsubscribed { kind, name: name.clone() });
+        self.expected.push_back(Expected::Unsubscribed { topic, serial, kind, name: name.clone() });
         self.wake();
     }
 
@@ -121,7 +125,7 @@ impl Link {
             Expected::Subscribed { kind: asked, name: of, .. } => {
                 subscribed && *asked == kind && **of == *name
             }
-            Expected::Unsubscribed { kind: asked, name: of } => {
+            Expected::Unsubscribed { kind: asked, name: of, .. } => {
                 !subscribed && *asked == kind && **of == *name
             }
             Expected::Pong => false,

@@ -7,8 +7,8 @@
 //! a channel can be heard. What touches clients is in [`crate::worker::subscribe`].
 //!
 //! Delivery is what Redis promises, at most once: a message that is published while a subscription
-//! moves from one node to another may be lost. Nothing is stored and nothing is delivered twice,
-//! except within the moment of a planned change of nodes, when both ends of it may bring a message.
+//! moves from one node to another may be lost. A planned move ends the old place before it begins the
+//! new one, so that no message comes twice.
 
 pub mod dial;
 pub mod hub;

@@ -24,6 +24,25 @@ pub struct Place {
     pub serial: u64,
     /// The node confirmed it.
     pub live: bool,
+    /// Its end was asked for, and messages may come until that is confirmed.
+    pub leaving: bool,
+}
+
+impl Place {
+    /// On this connection, not asked for yet.
+    pub fn new(link: u64) -> Place {
+        Place { link, serial: 0, live: false, leaving: false }
+    }
+
+    /// Nothing is known of it any more.
+    pub fn reset(&mut self) {
+        *self = Place::new(self.link);
+    }
+
+    /// It brings messages, and goes on to.
+    pub fn stands(&self) -> bool {
+        self.live && !self.leaving
+    }
 }
 
 /// A client whose command waits for a topic.
@@ -45,6 +64,8 @@ pub struct Topic {
     pub reach: Reach,
     /// Where it stands, or is to stand.
     pub places: Vec<Place>,
+    /// Of several places, the connection that brings what PUBLISH sent; 0 = not chosen yet.
+    pub speaker: u64,
     /// It stood before: standing again is a resubscription.
     pub stood: bool,
     /// Not asked for before this time, in microseconds.
@@ -224,6 +245,7 @@ impl Registry {
             reach: Reach::of(kind, &name),
             name: name.clone(),
             places: Vec::new(),
+            speaker: 0,
             stood: false,
             retry_at: 0,
             refusals: 0,
