@@ -1,9 +1,11 @@
 //! T25, T61-T68: subscriptions of many clients over few connections, as one server would have them.
 
 use pointsman_integration::client::words;
-use pointsman_integration::eventually::{check, eventually, throughout};
+use pointsman_integration::eventually::{StopOnDrop, check, eventually, throughout};
 use pointsman_integration::{Client, Cluster, Pointsman, RedisServer, Reply, Setup};
 use pointsman_protocol::Slot;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 /// Both protocols: what a push begins with, and whether HELLO 3 is said first.
@@ -227,12 +229,12 @@ fn t25_t68_messages_stand_between_replies() {
 fn t63_no_message_overtakes_the_confirmation() {
     let cluster = Cluster::shared();
     let pointsman = Setup::cluster(cluster.addresses()).start();
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let stopping = pointsman_integration::eventually::StopOnDrop(&stop);
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let stopping = StopOnDrop(&stop);
         scope.spawn(|| {
             let mut publisher = pointsman.client();
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+            while !stop.load(Ordering::Relaxed) {
                 publisher.line("PUBLISH busy:c x");
                 publisher.line("SPUBLISH busy:s x");
             }
@@ -298,6 +300,53 @@ fn t64_a_shard_channel_follows_its_slot() {
         }
     }
     assert!(pointsman.metrics().sum("pointsman_resubscriptions_total", &[]) >= 3.0);
+}
+
+// Redis sends over the cluster bus with a delay: who turns to another node hears again what was told.
+#[test]
+fn t64_no_message_comes_twice_when_connections_are_killed() {
+    let cluster = Cluster::start(3, 0);
+    let pointsman = Setup::cluster(cluster.addresses()).with(|setup| setup.workers = 2).allow(LOST).start();
+    let mut subscriber = client(&pointsman, true);
+    subscriber.line("SUBSCRIBE home:c");
+    let stop = AtomicBool::new(false);
+    let published = thread::scope(|scope| {
+        let publisher = scope.spawn(|| {
+            let mut publisher = pointsman.client();
+            let mut number = 0;
+            while !stop.load(Ordering::Relaxed) {
+                number += 1;
+                publisher.command(&["PUBLISH", "home:c", &number.to_string()]);
+            }
+            number
+        });
+        let stopping = StopOnDrop(&stop);
+        for round in 1..=4 {
+            for node in cluster.nodes() {
+                node.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+            }
+            eventually("it stands again", || {
+                let again = pointsman.metrics().sum("pointsman_resubscriptions_total", &[]);
+                check(again >= f64::from(round), again)
+            });
+        }
+        drop(stopping);
+        publisher.join().expect("the publisher went on")
+    });
+    let mut publisher = pointsman.client();
+    publisher.line("PUBLISH home:c end");
+    let (mut last, mut heard) = (0, 0);
+    loop {
+        let message = subscriber.read().elements()[2].text();
+        if message == "end" {
+            break;
+        }
+        let number: u64 = message.parse().expect("a number");
+        assert!(number > last, "{number} after {last}");
+        (last, heard) = (number, heard + 1);
+    }
+    println!("{heard} of {published} messages heard");
+    assert!(heard > 0, "{heard} of {published} messages heard");
 }
 
 #[test]

@@ -34,6 +34,10 @@ const HOPS: u8 = 3;
 /// A connection without topics is kept this long, in microseconds.
 const UNUSED_US: u64 = 10_000_000;
 
+/// How far behind the cluster bus may be, in microseconds: nodes do not switch off Nagle's algorithm on it, so
+/// 40 ms are common. Who turns to another node sooner hears again what the first one told already.
+const BUS_LAG_US: u64 = 150_000;
+
 /// What the rest of the worker must hear of.
 #[derive(Debug)]
 pub enum Event {
@@ -213,7 +217,11 @@ impl Hub {
     fn choose_home(&mut self, now: u64) -> bool {
         let fails =
             |address: &&HostPort| self.failing.get(*address).is_some_and(|failing| failing.until > now);
-        let choice = self.primaries.iter().find(|address| !fails(address)).or(self.primaries.first());
+        // Every change may cost messages, so the home stays while it can.
+        let stays = self.home.as_ref().filter(|home| self.primaries.contains(home) && !fails(home));
+        let choice = stays
+            .or_else(|| self.primaries.iter().find(|address| !fails(address)))
+            .or(self.primaries.first());
         if choice == self.home.as_ref() {
             return false;
         }
@@ -282,7 +290,11 @@ impl Hub {
                 link.places += 1;
             }
             let Some(place) = topic.places.iter_mut().find(|place| place.link == wanted) else { continue };
-            if place.serial == 0 && link.up && !others_live {
+            let settles = topic.lost_at.saturating_add(BUS_LAG_US);
+            if one_at_a_time && !others_live && ![0, wanted].contains(&topic.last) && now < settles {
+                topic.retry_at = settles;
+                self.retries.push(id);
+            } else if place.serial == 0 && link.up && !others_live {
                 place.serial = self.next_serial;
                 self.next_serial += 1;
                 link.subscribe(id, place.serial, topic.kind, &topic.name);
@@ -333,7 +345,6 @@ impl Hub {
     pub fn link_up(&mut self, id: u64, now: u64) {
         let Some(link) = self.links.get_mut(&id) else { return };
         link.connected(now);
-        self.failing.remove(&link.address);
         let with_place = |(topic_id, topic): (TopicId, &mut Topic)| topic.place(id).map(|_| topic_id);
         let wanted: Vec<TopicId> = self.registry.topics().filter_map(with_place).collect();
         self.rehome(now);
@@ -345,15 +356,23 @@ impl Hub {
     /// A connection broke, or could not be made.
     pub fn link_down(&mut self, id: u64, now: u64) {
         let Some(link) = self.links.get_mut(&id) else { return };
+        // A node that answered is tried again at once, and keeps what stands there.
+        if !link.answered {
+            let failing =
+                self.failing.entry(link.address.clone()).or_insert(Failing { failures: 0, until: 0 });
+            failing.failures = failing.failures.saturating_add(1);
+            let longest = u64::try_from(self.patience.backoff_max.as_micros()).unwrap_or(u64::MAX);
+            failing.until = now.saturating_add(longest);
+        }
         link.disconnected();
-        let failing = self.failing.entry(link.address.clone()).or_insert(Failing { failures: 0, until: 0 });
-        failing.failures = failing.failures.saturating_add(1);
-        let longest = u64::try_from(self.patience.backoff_max.as_micros()).unwrap_or(u64::MAX);
-        failing.until = now.saturating_add(longest);
         let mut touched = Vec::new();
         for (topic_id, topic) in self.registry.topics() {
             if let Some(place) = topic.place(id) {
+                let live = place.live;
                 place.reset();
+                if live {
+                    topic.lost_at = now;
+                }
                 touched.push(topic_id);
             }
         }
@@ -398,8 +417,12 @@ impl Hub {
     pub fn frame(&mut self, id: u64, bytes: &[u8], jitter: u32, now: u64) -> Result<Option<TopicId>, Broken> {
         let Some(link) = self.links.get_mut(&id) else { return Ok(None) };
         link.heard = now;
+        if !link.answered {
+            link.answered = true;
+            self.failing.remove(&link.address);
+        }
         match wire::heard(bytes) {
-            Heard::Message { kind, name, channel } => return Ok(self.message(id, kind, name, channel)),
+            Heard::Message { kind, name, channel } => return Ok(self.message(id, kind, name, channel, now)),
             Heard::Pong if link.take_pong() => {}
             Heard::Pong | Heard::Nonsense => return Err("it said what was not asked"),
             Heard::Confirmed { kind, subscribed, name } => {
@@ -432,7 +455,7 @@ impl Hub {
     }
 
     /// The topic of a message, if it came by the connection that it counts from.
-    fn message(&mut self, link: u64, kind: Kind, name: &[u8], channel: &[u8]) -> Option<TopicId> {
+    fn message(&mut self, link: u64, kind: Kind, name: &[u8], channel: &[u8], now: u64) -> Option<TopicId> {
         let id = self.registry.find(kind, name)?;
         let topic = self.registry.topic(id)?;
         if !topic.place(link)?.live {
@@ -445,6 +468,9 @@ impl Hub {
         // One speaks for all, and stays the one while it can: a change may lose or double a message.
         let live = |link: u64| topic.places.iter().any(|place| place.link == link && place.live);
         if !live(topic.speaker) {
+            if topic.speaker != 0 && now < topic.lost_at.saturating_add(BUS_LAG_US) {
+                return None;
+            }
             let home = self.home.as_ref();
             let home = self.links.iter().find(|(_, link)| Some(&link.address) == home).map(|(id, _)| *id);
             topic.speaker = match home {
@@ -459,6 +485,7 @@ impl Hub {
         let Some(topic) = self.registry.topic(id) else { return };
         let Some(place) = topic.place(link).filter(|place| place.serial == serial) else { return };
         place.live = true;
+        topic.last = link;
         topic.refusals = 0;
         if topic.stood && !topic.subscribers().is_empty() {
             self.events.push_back(Event::Resubscribed);
@@ -478,6 +505,9 @@ impl Hub {
         }
         if let Some(place) = self.registry.topic(id).and_then(|topic| topic.place(link)) {
             place.reset();
+        }
+        if let Some(topic) = self.registry.topic(id) {
+            topic.lost_at = now;
         }
         self.reconcile(id, now);
     }

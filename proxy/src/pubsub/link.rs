@@ -47,6 +47,8 @@ pub struct Link {
     pub address: HostPort,
     /// Requests may be sent.
     pub up: bool,
+    /// The node said something on it.
+    pub answered: bool,
     /// Why it is to be closed.
     pub close: Option<&'static str>,
     /// Topics that have a place on it.
@@ -68,6 +70,7 @@ impl Link {
         Link {
             address,
             up: false,
+            answered: false,
             close: None,
             places: 0,
             unused_since: now,
@@ -88,6 +91,7 @@ impl Link {
     /// The connection is gone, and with it everything said on it.
     pub fn disconnected(&mut self) {
         self.up = false;
+        self.answered = false;
         self.close = None;
         self.out = Vec::new();
         self.expected = VecDeque::new();

@@ -66,6 +66,10 @@ pub struct Topic {
     pub places: Vec<Place>,
     /// Of several places, the connection that brings what PUBLISH sent; 0 = not chosen yet.
     pub speaker: u64,
+    /// The connection it last stood on, and when that ended, in microseconds.
+    pub last: u64,
+    /// See `last`.
+    pub lost_at: u64,
     /// It stood before: standing again is a resubscription.
     pub stood: bool,
     /// Not asked for before this time, in microseconds.
@@ -246,6 +250,8 @@ impl Registry {
             name: name.clone(),
             places: Vec::new(),
             speaker: 0,
+            last: 0,
+            lost_at: 0,
             stood: false,
             retry_at: 0,
             refusals: 0,
