@@ -286,6 +286,7 @@ fn backend(name: &str, kind: BackendKind, (username, password): Login, section: 
         pinned_idle_max: section.number("pinned_idle_max").value as usize,
         script_count_max: section.number("script_count_max").value as usize,
         script_bytes_max: section.number("script_bytes_max").value as usize,
+        subscriptions_max: section.number("subscriptions_max").value as usize,
         topology: topology(&section.child("topology", "backends.*.topology")),
         lag: lag(&section.child("lag", "backends.*.lag")),
     }

@@ -208,6 +208,7 @@ fn limits(section: &Section<'_>) -> ClientLimits {
         output_bytes_max: output.value as usize,
         output_pause_bytes: pause.value as usize,
         idle_timeout: (idle > 0).then(|| Duration::from_millis(idle)),
+        subscriptions_max: number("subscriptions_max").value as usize,
     }
 }
 

@@ -106,8 +106,10 @@ pub struct ClientLimits {
     pub output_bytes_max: usize,
     /// Unread reply bytes of one client beyond which its requests wait; never above `output_bytes_max`.
     pub output_pause_bytes: usize,
-    /// A client silent for this long is closed; `None` means never.
+    /// A client silent for this long is closed, unless it is subscribed; `None` means never.
     pub idle_timeout: Option<Duration>,
+    /// Channels, patterns and shard channels one client may be subscribed to.
+    pub subscriptions_max: usize,
 }
 
 /// One store behind the proxy.
@@ -147,6 +149,8 @@ pub struct Backend {
     pub script_count_max: usize,
     /// Bytes of all scripts remembered, at most.
     pub script_bytes_max: usize,
+    /// Different channels, patterns and shard channels of all clients of one worker.
+    pub subscriptions_max: usize,
     /// How the slot map is kept fresh.
     pub topology: TopologyRefresh,
     /// How the lag of replicas is known.

@@ -80,6 +80,10 @@ class Pointsman:
             stdout=self.log,
             stderr=subprocess.STDOUT,
         )
+        return self._wait_until_ready()
+
+    def _wait_until_ready(self):
+        """True once it is ready; false if it found a port taken."""
         deadline = time.monotonic() + START_SECONDS
         while self.process.poll() is None:
             if self._ready():

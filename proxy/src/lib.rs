@@ -18,6 +18,7 @@ pub mod client;
 pub mod health;
 pub mod logging;
 pub mod process;
+pub mod pubsub;
 pub mod route;
 pub mod run;
 pub mod shutdown;

@@ -21,6 +21,7 @@ mod local;
 mod local_lines;
 mod order;
 mod pipelines;
+mod pubsub;
 mod redirect;
 mod refused;
 mod replicas;

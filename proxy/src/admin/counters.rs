@@ -82,6 +82,23 @@ pub struct WorkerCounters {
     pub pinned: Counter,
     /// Late replies thrown away.
     pub orphan_replies: Counter,
+    /// Subscriptions.
+    pub pubsub: PubSubCounters,
+}
+
+/// What one worker counts of subscriptions to one backend.
+#[derive(Debug, Default)]
+pub struct PubSubCounters {
+    /// Subscriptions that clients have now.
+    pub subscriptions: Counter,
+    /// Channels and patterns that are subscribed to at the backend for them.
+    pub topics: Counter,
+    /// Messages given to clients.
+    pub delivered: Counter,
+    /// Subscriptions that stand again after they were lost or moved.
+    pub resubscriptions: Counter,
+    /// Subscriber connections that broke.
+    pub connections_lost: Counter,
 }
 
 impl WorkerCounters {

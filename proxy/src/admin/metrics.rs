@@ -186,6 +186,32 @@ fn workers(status: &Status, families: &mut Vec<MetricFamily>) {
         ),
         &|c| c.orphan_replies.get(),
     );
+    add((gauge, "pointsman_subscriptions", "Subscriptions that clients have."), &|c| {
+        c.pubsub.subscriptions.get()
+    });
+    add(
+        (
+            gauge,
+            "pointsman_backend_subscriptions",
+            "Channels and patterns subscribed to at the backend, once a worker however many clients want them.",
+        ),
+        &|c| c.pubsub.topics.get(),
+    );
+    add((counter, "pointsman_messages_delivered_total", "Messages given to subscribed clients."), &|c| {
+        c.pubsub.delivered.get()
+    });
+    add(
+        (
+            counter,
+            "pointsman_resubscriptions_total",
+            "Subscriptions made again at the backend after a lost connection or a topology change.",
+        ),
+        &|c| c.pubsub.resubscriptions.get(),
+    );
+    add(
+        (counter, "pointsman_subscriber_connections_lost_total", "Subscriber connections that broke."),
+        &|c| c.pubsub.connections_lost.get(),
+    );
 }
 
 fn nodes(status: &Status, families: &mut Vec<MetricFamily>) {

@@ -28,7 +28,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 
 /// Which client a request came from: its place in the worker's table and the number of its use, so
 /// that a reply for a client that left never reaches the one that took its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientKey {
     /// Place in the worker's client table.
     pub index: u32,

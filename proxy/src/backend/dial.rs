@@ -120,7 +120,7 @@ fn is_given_up(router: &SharedRouter, id: usize) -> bool {
 }
 
 /// Connects and says the handshake. The host name is looked up anew each time.
-async fn dial(
+pub(crate) async fn dial(
     context: &BackendContext,
     address: &HostPort,
     lane: Lane,

@@ -119,6 +119,13 @@ impl Replies {
         self.queue.push_back(Place::Stashed { start, len });
     }
 
+    /// Appends a message that answers nothing: `first` and behind it `rest`. It stands between two
+    /// replies, never inside one, as the output holds whole replies only.
+    pub fn push(&mut self, first: u8, rest: &[u8]) {
+        self.out.push(first);
+        self.out.extend_from_slice(rest);
+    }
+
     /// Answers a place with `bytes`. A ticket that is not waiting is ignored: that cannot happen
     /// while the rule "one reply a request" holds, and must not hurt another reply if it does.
     #[inline]

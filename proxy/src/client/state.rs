@@ -2,6 +2,7 @@
 
 use super::replies::Replies;
 use super::transaction::Transaction;
+use crate::pubsub::wire;
 use crate::worker::detour::Detour;
 use crate::worker::pin::Pin;
 use pointsman_config::{ClientLimits, Reads, Secret};
@@ -181,6 +182,8 @@ pub struct Client {
     pub authenticated: bool,
     /// It speaks RESP3.
     pub resp3: bool,
+    /// Its subscriptions: channels, patterns, shard channels.
+    pub subscriptions: [u32; wire::Kind::COUNT],
 }
 
 impl Client {
@@ -188,6 +191,12 @@ impl Client {
     #[inline]
     pub fn output_pause_bytes(&self) -> usize {
         if self.authenticated { self.listener.limits.output_pause_bytes } else { STRANGER_OUTPUT_BYTES }
+    }
+
+    /// True if it is subscribed to anything.
+    #[inline]
+    pub fn is_subscribed(&self) -> bool {
+        self.subscriptions != [0; wire::Kind::COUNT]
     }
 
     /// True if there is nothing left to do for it but close.
@@ -204,7 +213,7 @@ impl Client {
 
     /// What it is to CLIENT LIST.
     pub fn kind(&self) -> Kind {
-        Kind::Normal
+        if self.is_subscribed() { Kind::Pubsub } else { Kind::Normal }
     }
 
     /// Where it connected to: more than its listener's address, which may stand for all of the machine.

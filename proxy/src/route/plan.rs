@@ -56,6 +56,11 @@ pub enum Plan {
     },
     /// Begin, end or guard a transaction.
     Transaction(Verb),
+    /// Begin or end subscriptions.
+    Subscription {
+        /// Its row.
+        spec: &'static CommandSpec,
+    },
     /// Nothing was asked (an empty line).
     Nothing,
     /// Answer with an error.
@@ -84,7 +89,8 @@ impl Plan {
         match self {
             Plan::Slot { spec, .. } | Plan::Primary { spec, .. } => Some(spec),
             Plan::Block { spec, .. } | Plan::Split { spec, .. } => Some(spec),
-            Plan::Everyone { spec } | Plan::Shards { spec } | Plan::Local { spec } => Some(spec),
+            Plan::Everyone { spec } | Plan::Shards { spec } => Some(spec),
+            Plan::Local { spec } | Plan::Subscription { spec } => Some(spec),
             Plan::Transaction(_) | Plan::Nothing | Plan::Refuse(_) => None,
         }
     }
@@ -100,7 +106,7 @@ impl Plan {
             | Plan::Everyone { spec }
             | Plan::Shards { spec } => !spec.is_read(),
             Plan::Transaction(verb) => *verb == Verb::Exec,
-            Plan::Local { .. } | Plan::Nothing | Plan::Refuse(_) => false,
+            Plan::Local { .. } | Plan::Subscription { .. } | Plan::Nothing | Plan::Refuse(_) => false,
         }
     }
 }
@@ -176,6 +182,7 @@ enum Route {
     Anyone,
     Local,
     Transaction(Verb),
+    Subscription,
     NotYet,
     NotThroughProxy,
 }
@@ -223,6 +230,9 @@ fn route_of(spec: &CommandSpec) -> Route {
         | "MEMORY|DOCTOR"
         | "MEMORY|MALLOC-STATS" => return Route::Shards,
         // Functions are the same on every shard, and help is the same everywhere.
+        "SUBSCRIBE" | "UNSUBSCRIBE" | "PSUBSCRIBE" | "PUNSUBSCRIBE" | "SSUBSCRIBE" | "SUNSUBSCRIBE" => {
+            return Route::Subscription;
+        }
         "PUBLISH" | "FUNCTION|LIST" | "FUNCTION|DUMP" | "FUNCTION|HELP" | "SCRIPT|HELP" | "PUBSUB|HELP"
         | "SLOWLOG|HELP" | "LATENCY|HELP" | "MEMORY|HELP" => return Route::Anyone,
         // The state these leave behind belongs to one connection, and ours are shared.
@@ -247,12 +257,8 @@ fn route_of(spec: &CommandSpec) -> Route {
     }
     // XREAD blocks only if asked to; plan() looks.
     let may_block = spec.flags.has(Flags::BLOCKING) && !matches!(spec.name, "XREAD" | "XREADGROUP");
-    let subscribes = spec.flags.has(Flags::PUBSUB) && spec.name != "SPUBLISH";
     if may_block {
         return Route::Block;
-    }
-    if subscribes {
-        return Route::NotYet;
     }
     match spec.pattern {
         KeyPattern::One(at) if matches!(spec.name, "HSCAN" | "SSCAN" | "ZSCAN") => Route::Cursor(at),
@@ -290,6 +296,7 @@ pub fn plan(args: Args<'_>, authenticated: bool, keys: &mut Vec<KeyRef>) -> Plan
         Route::Anyone => Plan::Slot { spec, slot: keyless_slot() },
         Route::Local => Plan::Local { spec },
         Route::Transaction(verb) => Plan::Transaction(verb),
+        Route::Subscription => Plan::Subscription { spec },
         Route::NotYet => Plan::Refuse(Refusal::NotYet(spec)),
         Route::NotThroughProxy => Plan::Refuse(Refusal::NotThroughProxy(spec)),
     }

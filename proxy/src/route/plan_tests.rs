@@ -13,6 +13,7 @@ fn planned(line: &str) -> String {
         Plan::Local { .. } => "local".to_owned(),
         Plan::Block { slot, .. } => format!("block {slot}"),
         Plan::Transaction(verb) => format!("{verb:?}"),
+        Plan::Subscription { .. } => "subscription".to_owned(),
         Plan::Nothing => "nothing".to_owned(),
         Plan::Refuse(refusal) => {
             let mut out = Vec::new();
@@ -61,7 +62,10 @@ fn a_route_for_every_kind_of_command() {
         ("BLPOP a 0", format!("block {}", Slot::of(b"a"))),
         ("BLPOP a b 0", "-CROSSSLOT Keys in request don't hash to the same slot".into()),
         ("MULTI", "Multi".into()),
-        ("SUBSCRIBE c", "-ERR 'SUBSCRIBE' is not supported through this proxy yet".into()),
+        ("SUBSCRIBE c d", "subscription".into()),
+        ("SSUBSCRIBE c d", "subscription".into()),
+        ("PUNSUBSCRIBE", "subscription".into()),
+        ("SPUBLISH a m", format!("slot {a}")),
         ("SHUTDOWN", "-ERR 'SHUTDOWN' is not available through the proxy; send it to the node itself".into()),
         ("CONFIG SET a b", "local".into()),
         ("CLIENT HELP", format!("slot {none}")),

@@ -65,8 +65,12 @@ impl Router {
         }
         let (authenticated, replica_reads) = (client.authenticated, client.replica_reads);
         let queueing = client.transaction.is_some();
+        let only_subscribes = !client.resp3 && client.is_subscribed();
         let plan = plan::plan(args, authenticated, &mut self.keys);
         client.last = plan.spec();
+        if only_subscribes && let Some(step) = self.in_subscribed_mode(key, &plan, args) {
+            return step;
+        }
         if self.pause.is_some_and(|pause| pause.holds(&plan)) {
             return self.wait(key);
         }
@@ -117,6 +121,7 @@ impl Router {
                 Step::Done
             }
             Plan::Local { spec } => local::answer(self, key, spec, args),
+            Plan::Subscription { spec } => self.subscription(key, spec, args),
             Plan::Block { spec, slot } => self.block(key, spec, slot, args),
             Plan::Transaction(verb) => self.transaction_verb(key, verb, args),
             Plan::Nothing => {

@@ -13,6 +13,7 @@ pub mod pin;
 pub mod router;
 pub mod scripts;
 pub mod shards;
+pub mod subscribe;
 pub mod tick;
 pub mod transact;
 

@@ -15,6 +15,7 @@ use crate::backend::lanes::{Lane, NodeLanes};
 use crate::client::session;
 use crate::client::state::{Admission, Client, ListenerContext};
 use crate::health::census::Census;
+use crate::pubsub::hub::Hub;
 use crate::route::retry::RetryLimits;
 use crate::route::split::Placed;
 use crate::topology::publish::{Published, Snapshot};
@@ -161,6 +162,8 @@ pub struct Router {
     pub(super) lag_is_fresh: bool,
     pub(super) ticker: Rc<Notify>,
     pub(super) swept: u64,
+    /// What clients are subscribed to, from the first subscription on.
+    pub(super) pubsub: Option<Box<Hub>>,
 }
 
 /// Replies wait at most this long for the rest of their batch, in microseconds; then the timer's own
@@ -204,6 +207,7 @@ impl Router {
                 lag_is_fresh: false,
                 ticker: Rc::new(Notify::new()),
                 swept: 0,
+                pubsub: None,
                 snapshot,
                 context,
             };
@@ -246,6 +250,7 @@ impl Router {
         }
         self.detours_due = true;
         self.wake_flusher();
+        self.move_subscriptions();
     }
 
     fn build_nodes(&mut self) {
@@ -372,6 +377,7 @@ impl Router {
             closing: false,
             broken: false,
             resp3: false,
+            subscriptions: Default::default(),
         };
         let key = ClientKey { index: self.clients.insert(client) as u32, generation: self.generation };
         self.counters.clients.add(1);
@@ -386,6 +392,7 @@ impl Router {
         if self.client_mut(key).is_some() {
             self.close_pin_of(key);
             self.close_block_of(key);
+            self.leave_subscriptions(key);
             self.clients.remove(key.index as usize);
             self.counters.clients.sub(1);
             if self.clients.is_empty() {

@@ -65,6 +65,7 @@ impl Router {
         if self.pause.is_some_and(|pause| self.now >= pause.until) {
             self.end_pause();
         }
+        self.tick_subscriptions();
         if self.draining {
             self.drain_clients();
         }
@@ -139,7 +140,10 @@ impl Router {
                 continue;
             }
             client.replies.shrink();
-            if client.listener.limits.idle_timeout.is_some_and(|timeout| quiet > Self::micros(timeout)) {
+            // A subscriber listens; it need not say anything.
+            if !client.is_subscribed()
+                && client.listener.limits.idle_timeout.is_some_and(|timeout| quiet > Self::micros(timeout))
+            {
                 idle.push(ClientKey { index: index as u32, generation: client.generation });
             }
         }

@@ -180,9 +180,10 @@ impl Router {
             Plan::Local { spec } if !changes_the_connection(spec) && !local::needs_others(spec) => {
                 self.queue_local(key, args)
             }
-            Plan::Local { spec } | Plan::Everyone { spec } | Plan::Shards { spec } => {
-                Err(Refused::NotInTransaction(spec))
-            }
+            Plan::Local { spec }
+            | Plan::Everyone { spec }
+            | Plan::Shards { spec }
+            | Plan::Subscription { spec } => Err(Refused::NotInTransaction(spec)),
             Plan::Refuse(refusal) => Err(Refused::Plan(refusal)),
         };
         match queued {

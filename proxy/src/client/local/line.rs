@@ -11,11 +11,13 @@ pub fn of(client: &Client, now: u64) -> String {
     let empty = Default::default();
     let identity = client.identity.as_deref().unwrap_or(&empty);
     let held = client.replies.held();
+    let [channels, patterns, shards] = client.subscriptions;
+    let queued = client.transaction.as_ref().map_or(-1, |transaction| i64::from(transaction.commands()));
     let mut line = String::with_capacity(320);
     // Writing to a string cannot fail.
     let _ = writeln!(
         line,
-        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db=0 sub=0 psub=0 ssub=0 multi=-1 \
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db=0 sub={channels} psub={patterns} ssub={shards} multi={queued} \
          qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={held} oll=0 omem={held} tot-mem={} \
          events={} cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}",
         client.id,
@@ -25,7 +27,7 @@ pub fn of(client: &Client, now: u64) -> String {
         String::from_utf8_lossy(&identity.name),
         client.connected.elapsed().as_secs(),
         now.saturating_sub(client.active) / 1_000_000,
-        flags(client.kind(), identity.no_evict, identity.no_touch),
+        flags(client, identity.no_evict, identity.no_touch),
         held + size_of::<Client>(),
         if client.write_blocked { "rw" } else { "r" },
         client.last.map_or_else(|| "NULL".to_owned(), |spec| spec.name.to_lowercase()),
@@ -36,8 +38,17 @@ pub fn of(client: &Client, now: u64) -> String {
     line
 }
 
-fn flags(kind: Kind, no_evict: bool, no_touch: bool) -> String {
-    let set = [(kind == Kind::Pubsub, 'P'), (no_evict, 'e'), (no_touch, 'T')];
+fn flags(client: &Client, no_evict: bool, no_touch: bool) -> String {
+    letters([
+        (client.kind() == Kind::Pubsub, 'P'),
+        (client.transaction.is_some(), 'x'),
+        (client.blocked.is_some(), 'b'),
+        (no_evict, 'e'),
+        (no_touch, 'T'),
+    ])
+}
+
+fn letters(set: [(bool, char); 5]) -> String {
     let flags: String = set.into_iter().filter(|(set, _)| *set).map(|(_, flag)| flag).collect();
     if flags.is_empty() { "N".to_owned() } else { flags }
 }
@@ -48,8 +59,9 @@ mod tests {
 
     #[test]
     fn t27_flags_of_a_client() {
-        assert_eq!(flags(Kind::Normal, false, false), "N");
-        assert_eq!(flags(Kind::Normal, true, true), "eT");
-        assert_eq!(flags(Kind::Pubsub, true, false), "Pe");
+        let flags = |set: &str| letters(['P', 'x', 'b', 'e', 'T'].map(|flag| (set.contains(flag), flag)));
+        assert_eq!(flags(""), "N");
+        assert_eq!(flags("Te"), "eT");
+        assert_eq!(flags("Pbx"), "Pxb");
     }
 }

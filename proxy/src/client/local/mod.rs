@@ -154,6 +154,7 @@ fn write(
         }
         "RESET" => {
             greeting::reset(client);
+            router.leave_subscriptions(key);
             encode::simple(out, "RESET");
         }
         "TIME" => time(out),
