@@ -159,6 +159,24 @@ fn t57_it_outlives_its_connection() {
     assert_eq!(waiting.read(), pair("t57c", "element"));
 }
 
+/// The client leaves after its command had to go a second time.
+#[test]
+fn t55_t57_who_left_after_a_move_does_not_get_it_either() {
+    let cluster = Cluster::start(3, 0);
+    let pointsman = Setup::cluster(cluster.addresses()).allow(&["connection lost"]).start();
+    let mut leaving = pointsman.client();
+    leaving.send(&["BLPOP", "t55m", "0"]);
+    leaving.send(&["PING"]);
+    wait_for_blocked(&cluster, 1);
+    for node in cluster.primaries() {
+        cluster.node(node).client().line("CLIENT KILL TYPE normal SKIPME yes");
+    }
+    wait_for_blocked(&cluster, 1);
+    drop(leaving);
+    wait_for_blocked(&cluster, 0);
+    assert_eq!(pointsman.client().line("RPUSH t55m kept").int(), 1, "nobody took it");
+}
+
 fn blocked_clients(pointsman: &Pointsman, count: usize) -> Vec<Client> {
     (0..count)
         .map(|_| {

@@ -242,6 +242,20 @@ fn t49_t51_connections_of_ones_own_are_clean_bounded_and_given_back() {
 }
 
 #[test]
+fn t44_what_was_watched_in_another_protocol_is_not_relied_on() {
+    let cluster = Cluster::shared();
+    let pointsman = Setup::cluster(cluster.addresses()).start();
+    let mut client = pointsman.client();
+    client.line("WATCH t44p");
+    client.line("HELLO 3");
+    client.line("MULTI");
+    client.line("SET t44p 1");
+    assert!(client.line("EXEC") == "_\r\n");
+    let again = client.pipeline(&[words(&["MULTI"]), words(&["SET", "t44p", "1"]), words(&["EXEC"])]);
+    assert_eq!(again[2].elements().len(), 1);
+}
+
+#[test]
 fn t50_a_lost_connection_aborts_what_was_watched_on_it() {
     let cluster = Cluster::start(3, 0);
     let pointsman = Setup::cluster(cluster.addresses()).allow(&["connection lost"]).start();

@@ -8,8 +8,9 @@
 //! a connection lost, a new map) ends there. No socket is touched here: requests lie in the links'
 //! ledgers until their tasks write them, and what concerns others is told as [`Event`]s.
 //!
-//! Topics that may stand anywhere all stand at the *home*: the primary that PUBLISH goes to, so that
-//! its count is not 0 while the proxy has a subscriber; while that cannot be reached, the next one.
+//! Topics that may stand anywhere all stand at the *home*: first the primary that PUBLISH goes to, so that
+//! its count is not 0 while the proxy has a subscriber. It stays while it can: a lost connection is made
+//! again to the same node, and another is asked only after [`BUS_LAG_US`].
 //! Of topics that stand everywhere, only one place brings what PUBLISH sent; the others bring
 //! keyspace notifications alone.
 

@@ -150,6 +150,8 @@ impl Router {
         }
         if let Some(client) = self.client_mut(key) {
             client.blocked = Some(id);
+            // On a second attempt its task sleeps: it must look out again for the client's leaving.
+            client.wake();
         }
         self.enqueue(id, request, |out| out.extend_from_slice(bytes));
     }

@@ -196,6 +196,10 @@ impl Router {
     /// node had something for it that was lost on the way, that cannot be mended; nothing is done twice.
     fn blocking_failed(&mut self, mut parked: Parked, cause: Cause, to: Option<HostPort>) {
         let request = &mut parked.request;
+        if self.client_mut(request.client).is_none() {
+            // It has left, and its connection was closed for that.
+            return;
+        }
         self.unblocked(request.client);
         match (request.slot, &to) {
             (Some(slot), Some(to)) if cause == Cause::Moved => self.context.snapshots.slot_moved(slot, to),

@@ -109,6 +109,11 @@ impl Router {
         }
     }
 
+    /// Closes a connection that its client holds no more.
+    pub(super) fn give_up(&mut self, id: usize) {
+        self.close_connection(id, "it is of no use any more");
+    }
+
     fn close_connection(&mut self, id: usize, reason: &'static str) {
         self.pins.idle.retain(|idle| *idle != id);
         if let Some(connection) = self.connections.get_mut(id) {

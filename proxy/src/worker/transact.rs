@@ -257,7 +257,12 @@ impl Router {
         let Some(client) = self.client_mut(key) else { return };
         let pin = client.pin.take();
         let resp3 = client.resp3;
-        if pin.as_ref().is_some_and(|pin| pin.connection.is_none()) {
+        // Lost, or it speaks what the client spoke before HELLO.
+        let connection = pin.as_ref().and_then(|pin| self.connections.get(pin.connection?));
+        if pin.is_some() && connection.is_none_or(|connection| connection.lane.resp3 != resp3) {
+            if let Some(id) = pin.and_then(|pin| pin.connection) {
+                self.give_up(id);
+            }
             return self.answer(key, Outcome::Ok, |out| encode::null_array(out, resp3));
         }
         // With keys watched even an empty transaction may be refused.
