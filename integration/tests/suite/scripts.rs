@@ -201,8 +201,9 @@ fn t71_what_shards_tell_of_themselves_is_one_reply() {
         &[
             "--slowlog-log-slower-than",
             "0",
+            // Far above what a busy machine makes of a usual command.
             "--latency-monitor-threshold",
-            "1",
+            "400",
             "--enable-debug-command",
             "yes",
         ],
@@ -210,7 +211,7 @@ fn t71_what_shards_tell_of_themselves_is_one_reply() {
     let pointsman = Setup::cluster(cluster.addresses()).start();
     let mut client = pointsman.client();
     for node in cluster.nodes() {
-        node.command(&["DEBUG", "SLEEP", "0.01"]);
+        node.command(&["DEBUG", "SLEEP", "0.45"]);
     }
     for shard in 0..3 {
         client.command(&["SET", &key_on(shard, 3, "t71", 0), "v"]);
