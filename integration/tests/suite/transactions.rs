@@ -2,6 +2,7 @@
 
 use pointsman_integration::client::words;
 use pointsman_integration::eventually::eventually;
+use pointsman_integration::fake::key_on;
 use pointsman_integration::mover::{Moves, slots_of};
 use pointsman_integration::{Client, Cluster, Random, RedisServer, Reply, Setup};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -253,6 +254,29 @@ fn t44_what_was_watched_in_another_protocol_is_not_relied_on() {
     assert!(client.line("EXEC") == "_\r\n");
     let again = client.pipeline(&[words(&["MULTI"]), words(&["SET", "t44p", "1"]), words(&["EXEC"])]);
     assert_eq!(again[2].elements().len(), 1);
+}
+
+#[test]
+fn t51_who_needs_room_does_not_cut_off_a_transaction_on_its_way() {
+    let cluster = Cluster::start(3, 0);
+    let pointsman = Setup::cluster(cluster.addresses())
+        .with(|setup| setup.backend_extra.push("pinned_max: 1".into()))
+        .start();
+    let (slow, elsewhere) = (key_on(0, 3, "t51", 0), key_on(1, 3, "t51", 0));
+    let (mut executing, mut other) = (pointsman.client(), pointsman.client());
+    // As long as the node takes for 20 million turns.
+    let script = "local n = 0 for i = 1, 20000000 do n = n + 1 end return n";
+    for _ in 0..3 {
+        assert_eq!(executing.command(&["WATCH", &slow]), Reply::ok());
+        executing.send_all(&[words(&["MULTI"]), words(&["EVAL", script, "1", &slow]), words(&["EXEC"])]);
+        assert_eq!(executing.read(), Reply::ok());
+        assert!(executing.read() == "+QUEUED\r\n");
+        let reply = other.command(&["BLPOP", &elsewhere, "0.01"]);
+        assert!(reply == "*-1\r\n" || reply.error().contains("pinned_max"), "{reply}");
+        let done = executing.read();
+        assert!(!done.is_error(), "{done}");
+        assert_eq!(done.elements()[0].int(), 20_000_000);
+    }
 }
 
 #[test]

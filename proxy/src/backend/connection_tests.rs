@@ -195,3 +195,38 @@ fn the_queue_is_bounded_by_number_and_by_bytes() {
     put(&mut connection, 2, 0, "1");
     assert!(!connection.accepts(0, &limits), "two requests wait");
 }
+
+// T48: a transaction is one request with replies ahead of its own, and one that did not get out whole was
+// not executed.
+#[test]
+fn t48_a_transaction_is_one_request() {
+    let mut connection = connection();
+    let ahead = Request { ahead: 2, ..request(1, 0) };
+    connection.enqueue(ahead, 0, |out| out.extend_from_slice(b"multi-get-exec"));
+    put(&mut connection, 2, 0, "next");
+    assert!(!connection.takes_ahead(b"+OK\r\n"), "nothing of it was sent");
+    // MULTI got out before the rest: its reply may come first.
+    connection.written = 5;
+    assert!(connection.takes_ahead(b"+OK\r\n"));
+    assert!(connection.pop().is_none(), "its own reply cannot have come yet");
+    connection.written = u64::MAX;
+    assert!(connection.takes_ahead(b"-MOVED 1 h:1\r\n"));
+    assert!(!connection.takes_ahead(b"-EXECABORT\r\n"), "this is its own");
+    assert_eq!(connection.pop().unwrap().request.ticket, Ticket(1));
+    assert_eq!(connection.take_refused().as_deref(), Some(&b"-MOVED 1 h:1\r\n"[..]));
+    assert!(!connection.takes_ahead(b"+OK\r\n"), "the next request has none ahead");
+    assert_eq!(connection.pop().unwrap().request.ticket, Ticket(2));
+}
+
+#[tokio::test]
+async fn t48_a_transaction_in_part_was_not_executed() {
+    for (written, sent) in [(5, false), (14, true)] {
+        let (writer, _node, _reader) = socket().await;
+        let mut connection = connection();
+        connection.up(writer, 0);
+        let ahead = Request { ahead: 2, ..request(1, 0) };
+        connection.enqueue(ahead, 0, |out| out.extend_from_slice(b"multi-get-exec"));
+        connection.written = written;
+        assert_eq!(lost(&mut connection), [(1, "multi-get-exec".into(), sent)], "{written} bytes");
+    }
+}

@@ -32,14 +32,13 @@ impl Router {
             connection.close = Some("it answered more than it was asked");
             return connection.wake();
         };
-        if entry.request.traits.blocking {
-            self.unblocked(entry.request.client);
-        }
-        let Some(connection) = self.connections.get(id) else { return };
         if bytes.first() == Some(&b'-') {
             return self.error_reply(id, entry, bytes);
         }
-        if entry.request.traits.attempts == 0 {
+        if entry.request.traits.blocking {
+            // How long it waited says nothing about the node.
+            self.unblocked(entry.request.client);
+        } else if entry.request.traits.attempts == 0 {
             connection.counters.latency(now.saturating_sub(entry.request.since));
         }
         if !self.detours.is_empty() {
@@ -51,6 +50,9 @@ impl Router {
     /// An error is data unless it says that the command was not executed here.
     #[cold]
     fn error_reply(&mut self, id: usize, entry: InFlight, bytes: &[u8]) {
+        if entry.request.traits.blocking {
+            self.unblocked(entry.request.client);
+        }
         // A transaction that was refused as a whole because a command of it was: what that was told is the
         // cause, and nothing was executed.
         let refused = self.connections[id].take_refused();
@@ -81,7 +83,7 @@ impl Router {
             ErrorCode::Other if entry.request.traits.script && self.heal_script(id, &entry, bytes) => return,
             ErrorCode::Other => {
                 let connection = &self.connections[id];
-                if entry.request.traits.attempts == 0 {
+                if entry.request.traits.attempts == 0 && !entry.request.traits.blocking {
                     connection.counters.latency(self.now.saturating_sub(entry.request.since));
                 }
                 return self.settle(&entry.request, bytes, Outcome::Error);

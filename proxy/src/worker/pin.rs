@@ -39,9 +39,15 @@ impl Router {
     /// A connection to `address` for this client alone; `None` if there are too many already.
     pub(super) fn take_pin(&mut self, address: HostPort, resp3: bool, holder: ClientKey) -> Option<usize> {
         let lane = Lane { resp3, readonly: false, index: 0 };
+        // What the client before has on its way is neither waited behind nor cut off.
+        let free = |id: &usize| self.connections.get(*id).filter(|connection| connection.waiting() == 0);
         let fits = |id: &usize| {
-            self.connections.get(*id).is_some_and(|connection| {
-                connection.phase == Phase::Ready && connection.lane == lane && connection.address == address
+            free(id).is_some_and(|connection| {
+                connection.phase == Phase::Ready
+                    && !connection.retiring
+                    && connection.close.is_none()
+                    && connection.lane == lane
+                    && connection.address == address
             })
         };
         if let Some(place) = self.pins.idle.iter().rposition(fits) {
@@ -51,7 +57,7 @@ impl Router {
         }
         if self.pins.count >= self.context.config.pinned_max {
             // A free one to another node makes room.
-            let id = *self.pins.idle.first()?;
+            let id = *self.pins.idle.iter().find(|id| free(id).is_some())?;
             self.close_connection(id, "another client needs its place");
         }
         let counters = self.context.registry.node(&self.context.name, &address);
