@@ -16,6 +16,7 @@ mod embedded;
 mod failure;
 mod identity;
 mod keys;
+mod later_commands;
 mod layers;
 mod local;
 mod local_lines;

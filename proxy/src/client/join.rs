@@ -58,8 +58,10 @@ pub enum Special {
     Exists,
     /// FUNCTION STATS: of the shard that runs something.
     FunctionStats,
-    /// PUBSUB CHANNELS and SHARDCHANNELS: each once.
+    /// PUBSUB CHANNELS and SHARDCHANNELS, TS.QUERYINDEX, TS.QUERYLABELS: each once.
     Union,
+    /// TS.MGET, TS.MRANGE, TS.MREVRANGE: the series of all shards, each once, by its key.
+    Series,
     /// PUBSUB NUMSUB and SHARDNUMSUB: sums by name.
     SumByName,
     /// SLOWLOG GET: so many, the latest first.
@@ -144,6 +146,7 @@ impl Special {
             Special::FunctionStats => return merge::function_stats(replies).map(<[u8]>::to_vec),
             Special::Exists => merge::exists(replies, &mut out)?,
             Special::Union => merge::union(replies, &mut out)?,
+            Special::Series => merge::series(replies, &mut out)?,
             Special::SumByName => merge::sum_by_name(replies, &mut out)?,
             Special::Slowlog(count) => merge::slowlog(replies, *count, &mut out)?,
             Special::LatencyLatest => merge::latency_latest(replies, &mut out)?,
