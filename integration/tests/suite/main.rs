@@ -33,3 +33,4 @@ mod split;
 mod timeouts;
 mod topology;
 mod transactions;
+mod wait;

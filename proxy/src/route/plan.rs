@@ -54,6 +54,11 @@ pub enum Plan {
         /// All its keys are in this slot.
         slot: Slot,
     },
+    /// Ask the shards that its client wrote to how far that has come.
+    Wait {
+        /// Its row.
+        spec: &'static CommandSpec,
+    },
     /// Begin, end or guard a transaction.
     Transaction(Verb),
     /// Begin or end subscriptions.
@@ -90,7 +95,7 @@ impl Plan {
             Plan::Slot { spec, .. } | Plan::Primary { spec, .. } => Some(spec),
             Plan::Block { spec, .. } | Plan::Split { spec, .. } => Some(spec),
             Plan::Everyone { spec } | Plan::Shards { spec } => Some(spec),
-            Plan::Local { spec } | Plan::Subscription { spec } => Some(spec),
+            Plan::Local { spec } | Plan::Subscription { spec } | Plan::Wait { spec } => Some(spec),
             Plan::Transaction(_) | Plan::Nothing | Plan::Refuse(_) => None,
         }
     }
@@ -106,7 +111,8 @@ impl Plan {
             | Plan::Everyone { spec }
             | Plan::Shards { spec } => !spec.is_read(),
             Plan::Transaction(verb) => *verb == Verb::Exec,
-            Plan::Local { .. } | Plan::Subscription { .. } | Plan::Nothing | Plan::Refuse(_) => false,
+            Plan::Local { .. } | Plan::Subscription { .. } | Plan::Wait { .. } => false,
+            Plan::Nothing | Plan::Refuse(_) => false,
         }
     }
 }
@@ -183,6 +189,7 @@ enum Route {
     Local,
     Transaction(Verb),
     Subscription,
+    Wait,
     NotYet,
     NotThroughProxy,
 }
@@ -242,7 +249,8 @@ fn route_of(spec: &CommandSpec) -> Route {
         "DISCARD" => return Route::Transaction(Verb::Discard),
         "WATCH" => return Route::Transaction(Verb::Watch),
         "UNWATCH" => return Route::Transaction(Verb::Unwatch),
-        "WAIT" | "WAITAOF" | "MONITOR" => return Route::NotYet,
+        "WAIT" | "WAITAOF" => return Route::Wait,
+        "MONITOR" => return Route::NotYet,
         _ => {}
     }
     // The same on every node, and nothing in them tells which node it is.
@@ -297,6 +305,7 @@ pub fn plan(args: Args<'_>, authenticated: bool, keys: &mut Vec<KeyRef>) -> Plan
         Route::Local => Plan::Local { spec },
         Route::Transaction(verb) => Plan::Transaction(verb),
         Route::Subscription => Plan::Subscription { spec },
+        Route::Wait => Plan::Wait { spec },
         Route::NotYet => Plan::Refuse(Refusal::NotYet(spec)),
         Route::NotThroughProxy => Plan::Refuse(Refusal::NotThroughProxy(spec)),
     }

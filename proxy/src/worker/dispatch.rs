@@ -123,6 +123,7 @@ impl Router {
             Plan::Local { spec } => local::answer(self, key, spec, args),
             Plan::Subscription { spec } => self.subscription(key, spec, args),
             Plan::Block { spec, slot } => self.block(key, spec, slot, args),
+            Plan::Wait { spec } => self.wait_for_copies(key, spec, args),
             Plan::Transaction(verb) => self.transaction_verb(key, verb, args),
             Plan::Nothing => {
                 if let Some(client) = self.client_mut(key) {
