@@ -59,6 +59,13 @@ pub enum Plan {
         /// Its row.
         spec: &'static CommandSpec,
     },
+    /// Send a message to the slot's owner, and tell how many clients heard it.
+    Publish {
+        /// Its row.
+        spec: &'static CommandSpec,
+        /// The slot of its channel, or the one that stands for all.
+        slot: Slot,
+    },
     /// Begin, end or guard a transaction.
     Transaction(Verb),
     /// Begin or end subscriptions.
@@ -95,7 +102,8 @@ impl Plan {
             Plan::Slot { spec, .. } | Plan::Primary { spec, .. } => Some(spec),
             Plan::Block { spec, .. } | Plan::Split { spec, .. } => Some(spec),
             Plan::Everyone { spec } | Plan::Shards { spec } => Some(spec),
-            Plan::Local { spec } | Plan::Subscription { spec } | Plan::Wait { spec } => Some(spec),
+            Plan::Local { spec } | Plan::Subscription { spec } => Some(spec),
+            Plan::Publish { spec, .. } | Plan::Wait { spec } => Some(spec),
             Plan::Transaction(_) | Plan::Nothing | Plan::Refuse(_) => None,
         }
     }
@@ -108,6 +116,7 @@ impl Plan {
             | Plan::Block { spec, .. }
             | Plan::Primary { spec, .. }
             | Plan::Split { spec, .. }
+            | Plan::Publish { spec, .. }
             | Plan::Everyone { spec }
             | Plan::Shards { spec } => !spec.is_read(),
             Plan::Transaction(verb) => *verb == Verb::Exec,
@@ -190,6 +199,7 @@ enum Route {
     Transaction(Verb),
     Subscription,
     Wait,
+    Publish,
     NotYet,
     NotThroughProxy,
 }
@@ -240,7 +250,8 @@ fn route_of(spec: &CommandSpec) -> Route {
         "SUBSCRIBE" | "UNSUBSCRIBE" | "PSUBSCRIBE" | "PUNSUBSCRIBE" | "SSUBSCRIBE" | "SUNSUBSCRIBE" => {
             return Route::Subscription;
         }
-        "PUBLISH" | "FUNCTION|LIST" | "FUNCTION|DUMP" | "FUNCTION|HELP" | "SCRIPT|HELP" | "PUBSUB|HELP"
+        "PUBLISH" | "SPUBLISH" => return Route::Publish,
+        "FUNCTION|LIST" | "FUNCTION|DUMP" | "FUNCTION|HELP" | "SCRIPT|HELP" | "PUBSUB|HELP"
         | "SLOWLOG|HELP" | "LATENCY|HELP" | "MEMORY|HELP" => return Route::Anyone,
         // The state these leave behind belongs to one connection, and ours are shared.
         "RESTORE-ASKING" | "MIGRATE" | "SCRIPT|DEBUG" => return Route::NotThroughProxy,
@@ -306,6 +317,8 @@ pub fn plan(args: Args<'_>, authenticated: bool, keys: &mut Vec<KeyRef>) -> Plan
         Route::Transaction(verb) => Plan::Transaction(verb),
         Route::Subscription => Plan::Subscription { spec },
         Route::Wait => Plan::Wait { spec },
+        Route::Publish if spec.name == "SPUBLISH" => Plan::Publish { spec, slot: Slot::of(args.at(1)) },
+        Route::Publish => Plan::Publish { spec, slot: keyless_slot() },
         Route::NotYet => Plan::Refuse(Refusal::NotYet(spec)),
         Route::NotThroughProxy => Plan::Refuse(Refusal::NotThroughProxy(spec)),
     }

@@ -162,7 +162,10 @@ impl Router {
                 return local::answer(self, key, spec, args);
             }
             // In a transaction nothing waits.
-            Plan::Slot { spec, slot } | Plan::Primary { spec, slot } | Plan::Block { spec, slot } => {
+            Plan::Slot { spec, slot }
+            | Plan::Primary { spec, slot }
+            | Plan::Block { spec, slot }
+            | Plan::Publish { spec, slot } => {
                 self.queue(key, spec, self.has_keys(spec).then_some(slot), args)
             }
             Plan::Split { spec, kind } => {
