@@ -35,3 +35,4 @@ mod split;
 mod timeouts;
 mod topology;
 mod transactions;
+mod wait;
