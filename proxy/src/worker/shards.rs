@@ -10,6 +10,7 @@ use crate::backend::lanes::Lane;
 use crate::client::gather::Gather;
 use crate::client::join::{Special, TypesWanted};
 use crate::client::replies::Ticket;
+use crate::pubsub::wire::Kind;
 use crate::route::failure::FailureKind;
 use crate::route::plan::Refusal;
 use crate::route::scan::{Cursor, Window};
@@ -49,7 +50,9 @@ impl Router {
             "TS.QUERYINDEX" | "TS.QUERYLABELS" => Special::Union,
             "SCAN" => return self.scan(key, traits, &shards, args),
             "LASTSAVE" => return self.send_to_everyone(key, traits, ResponsePolicy::AggMin, args),
-            "PUBSUB|NUMPAT" => return self.send_to_everyone(key, traits, ResponsePolicy::AggSum, args),
+            "PUBSUB|NUMPAT" => {
+                Special::Sum { less: self.context.audience.repeated_patterns(shards.len()), more: 0 }
+            }
             "RANDOMKEY" => {
                 let special = Special::RandomKey(self.jitter());
                 let ask: [fn(&mut Vec<u8>); 2] =
@@ -65,7 +68,11 @@ impl Router {
             }
             "SCRIPT|EXISTS" => Special::Exists,
             "PUBSUB|CHANNELS" | "PUBSUB|SHARDCHANNELS" => Special::Union,
-            "PUBSUB|NUMSUB" | "PUBSUB|SHARDNUMSUB" => Special::SumByName,
+            "PUBSUB|NUMSUB" | "PUBSUB|SHARDNUMSUB" => {
+                let kind = if spec.name == "PUBSUB|NUMSUB" { Kind::Channel } else { Kind::Shard };
+                let correction = |name| self.context.audience.correction(kind, name, shards.len());
+                Special::SumByName(args.iter().skip(2).map(correction).collect())
+            }
             "COMMANDLOG|GET" => Special::Slowlog(match number(args.at(2)) {
                 Some(count) => usize::try_from(count).unwrap_or(usize::MAX),
                 None => usize::MAX,
