@@ -26,6 +26,7 @@ mod redirect;
 mod refused;
 mod replicas;
 mod reshard;
+mod resp2_only;
 mod scan;
 mod scripts;
 mod shutdown;

@@ -2,7 +2,7 @@
 //! the node is in the topology.
 
 use super::connection::Phase;
-use super::handshake;
+use super::handshake::{self, Verdict};
 use super::lanes::Lane;
 use crate::route::retry::{RetryLimits, backoff};
 use crate::worker::inbound::Inbound;
@@ -42,9 +42,12 @@ pub async fn run(router: SharedRouter, id: usize) {
         {
             // Given up while it was dialled: what waits on it must not be sent any more.
             Ok(_) if is_given_up(&router, id) => return router.borrow_mut().pin_lost(id),
-            Ok((reader, writer)) => {
+            Ok(dialled) => {
                 tracing::debug!(node = %address, ?lane, "connected");
-                let reason = serve(&router, id, reader, writer).await;
+                if dialled.resp2_only {
+                    tracing::info!(node = %address, "it speaks only RESP2; its replies to clients of RESP3 are converted");
+                }
+                let reason = serve(&router, id, dialled).await;
                 let mut router = router.borrow_mut();
                 let Some(connection) = router.connection(id) else { return };
                 // A node that accepts connections only to close them is not run at without a pause.
@@ -119,30 +122,44 @@ fn is_given_up(router: &SharedRouter, id: usize) -> bool {
     router.connection(id).is_some_and(|connection| connection.pinned && connection.close.is_some())
 }
 
+/// A connection that is up.
+pub(crate) struct Dialled {
+    pub reader: OwnedReadHalf,
+    pub writer: OwnedWriteHalf,
+    /// RESP3 was wanted, and the node does not speak it.
+    pub resp2_only: bool,
+}
+
 /// Connects and says the handshake. The host name is looked up anew each time.
 pub(crate) async fn dial(
     context: &BackendContext,
     address: &HostPort,
     lane: Lane,
-) -> Result<(OwnedReadHalf, OwnedWriteHalf), String> {
+) -> Result<Dialled, String> {
     let mut stream =
         TcpStream::connect((address.host(), address.port())).await.map_err(|error| error.to_string())?;
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream)
         .set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE));
+    let mut resp2_only = false;
     for step in handshake::steps(lane, context.config.username.as_deref(), context.config.password.as_ref()) {
         stream.write_all(&step.bytes).await.map_err(|error| error.to_string())?;
         let reply = read_reply(&mut stream).await?;
-        if step.is_refused_by(&reply) {
-            let text = String::from_utf8_lossy(&reply);
-            return Err(format!(
-                "it refused to {}: {}",
-                step.purpose,
-                text.trim_start_matches('-').trim_end()
-            ));
+        match step.judge(&reply) {
+            Verdict::Fine => {}
+            Verdict::OnlyResp2 => resp2_only = true,
+            Verdict::Refused => {
+                let text = String::from_utf8_lossy(&reply);
+                return Err(format!(
+                    "it refused to {}: {}",
+                    step.purpose,
+                    text.trim_start_matches('-').trim_end()
+                ));
+            }
         }
     }
-    Ok(stream.into_split())
+    let (reader, writer) = stream.into_split();
+    Ok(Dialled { reader, writer, resp2_only })
 }
 
 async fn read_reply(stream: &mut TcpStream) -> Result<Vec<u8>, String> {
@@ -163,13 +180,15 @@ async fn read_reply(stream: &mut TcpStream) -> Result<Vec<u8>, String> {
 }
 
 /// Reads replies until the connection ends; gives why it did.
-async fn serve(router: &SharedRouter, id: usize, reader: OwnedReadHalf, writer: OwnedWriteHalf) -> String {
+async fn serve(router: &SharedRouter, id: usize, dialled: Dialled) -> String {
+    let Dialled { reader, writer, resp2_only } = dialled;
     {
         let mut router = router.borrow_mut();
         router.read_clock();
         router.connection_up(id, writer);
     }
-    let mut side = ReadingSide { id, reader, scanner: ReplyScanner::new(), inbound: Inbound::default() };
+    let (scanner, inbound) = (ReplyScanner::new(), Inbound::default());
+    let mut side = ReadingSide { id, reader, scanner, inbound, converts: resp2_only };
     poll_fn(|cx| side.poll(&mut router.borrow_mut(), cx)).await
 }
 
@@ -178,6 +197,8 @@ struct ReadingSide {
     reader: OwnedReadHalf,
     scanner: ReplyScanner,
     inbound: Inbound,
+    /// Its replies are RESP2, and RESP3 is wanted.
+    converts: bool,
 }
 
 impl ReadingSide {
@@ -238,7 +259,8 @@ impl ReadingSide {
                 // A push is no reply to anything: it must not take a request's place.
                 Ok(Some(len)) if bytes[at] == b'>' => at += len,
                 Ok(Some(len)) => {
-                    router.reply(self.id, &bytes[at..at + len]);
+                    let reply = &bytes[at..at + len];
+                    if self.converts { router.resp2_reply(self.id, reply) } else { router.reply(self.id, reply) }
                     at += len;
                 }
                 Ok(None) => break Ok(()),
