@@ -13,6 +13,7 @@ mod command_line;
 mod configuration;
 mod differential;
 mod embedded;
+mod facade;
 mod failure;
 mod identity;
 mod keys;
