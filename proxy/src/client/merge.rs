@@ -77,8 +77,8 @@ pub fn union(replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// `name number name number ...`, the same names everywhere: the sums.
-pub fn sum_by_name(replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
+/// `name number name number ...`, the same names everywhere: the sums, each corrected by what is given for its place.
+pub fn sum_by_name(replies: &[&[u8]], corrections: &[i64], out: &mut Vec<u8>) -> Option<()> {
     let mut sums: Option<Vec<(&[u8], i64)>> = None;
     for bytes in replies {
         let elements: Vec<&[u8]> = reply::elements(bytes)?.collect();
@@ -96,9 +96,10 @@ pub fn sum_by_name(replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
     }
     let sums = sums?;
     encode::array_head(out, 2 * sums.len());
-    for (name, sum) in sums {
+    for (place, (name, sum)) in sums.into_iter().enumerate() {
         out.extend_from_slice(name);
-        encode::integer(out, sum);
+        let correction = corrections.get(place).copied().unwrap_or(0);
+        encode::integer(out, sum.saturating_add(correction).max(0));
     }
     Some(())
 }

@@ -63,11 +63,16 @@ fn t67_t71_joined_replies() {
         (union, &["*2\r\n$1\r\na\r\n$1\r\nb\r\n", "*1\r\n$1\r\na\r\n"], "*2\r\n$1\r\na\r\n$1\r\nb\r\n"),
         (union, &["*0\r\n", "+x\r\n"], "none"),
         (
-            sum_by_name,
+            |replies, out| sum_by_name(replies, &[], out),
             &["*4\r\n$1\r\na\r\n:1\r\n$1\r\nb\r\n:0\r\n", "*4\r\n$1\r\na\r\n:2\r\n$1\r\nb\r\n:0\r\n"],
             "*4\r\n$1\r\na\r\n:3\r\n$1\r\nb\r\n:0\r\n",
         ),
-        (sum_by_name, &["*2\r\n$1\r\na\r\n:1\r\n", "*0\r\n"], "none"),
+        (|replies, out| sum_by_name(replies, &[], out), &["*2\r\n$1\r\na\r\n:1\r\n", "*0\r\n"], "none"),
+        (
+            |replies, out| sum_by_name(replies, &[2, -2], out),
+            &["*4\r\n$1\r\na\r\n:1\r\n$1\r\nb\r\n:1\r\n"],
+            "*4\r\n$1\r\na\r\n:3\r\n$1\r\nb\r\n:0\r\n",
+        ),
         (
             latency_latest,
             &[

@@ -14,6 +14,7 @@ fn planned(line: &str) -> String {
         Plan::Block { slot, .. } => format!("block {slot}"),
         Plan::Transaction(verb) => format!("{verb:?}"),
         Plan::Subscription { .. } => "subscription".to_owned(),
+        Plan::Publish { slot, .. } => format!("publish {slot}"),
         Plan::Nothing => "nothing".to_owned(),
         Plan::Refuse(refusal) => {
             let mut out = Vec::new();
@@ -34,6 +35,8 @@ fn a_route_for_every_kind_of_command() {
         ("MSET a 1", "split".into()),
         ("del a", "split".into()),
         ("DBSIZE", "everyone".into()),
+        ("PUBLISH a x", format!("publish {none}")),
+        ("SPUBLISH a x", format!("publish {a}")),
         ("FLUSHALL", "everyone".into()),
         ("HSCAN a 0", format!("primary {a}")),
         ("sscan a 0", format!("primary {a}")),
@@ -55,7 +58,6 @@ fn a_route_for_every_kind_of_command() {
         ("CLIENT ID", "local".into()),
         ("COMMAND", "local".into()),
         ("COMMAND COUNT", "local".into()),
-        ("PUBLISH c m", format!("slot {none}")),
         ("OBJECT ENCODING a", format!("slot {a} read")),
         ("XREAD STREAMS a 0", format!("slot {a} read")),
         ("XREAD BLOCK 0 STREAMS a 0", format!("block {}", Slot::of(b"a"))),
@@ -65,7 +67,6 @@ fn a_route_for_every_kind_of_command() {
         ("SUBSCRIBE c d", "subscription".into()),
         ("SSUBSCRIBE c d", "subscription".into()),
         ("PUNSUBSCRIBE", "subscription".into()),
-        ("SPUBLISH a m", format!("slot {a}")),
         ("SHUTDOWN", "-ERR 'SHUTDOWN' is not available through the proxy; send it to the node itself".into()),
         ("CONFIG SET a b", "local".into()),
         ("CLIENT HELP", format!("slot {none}")),

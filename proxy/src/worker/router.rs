@@ -15,6 +15,7 @@ use crate::backend::lanes::{Lane, NodeLanes};
 use crate::client::session;
 use crate::client::state::{Admission, Client, ListenerContext};
 use crate::health::census::Census;
+use crate::pubsub::audience::Audience;
 use crate::pubsub::hub::Hub;
 use crate::route::retry::RetryLimits;
 use crate::route::split::Placed;
@@ -71,6 +72,8 @@ pub struct BackendContext {
     pub census: Arc<Census>,
     /// Scripts that clients sent, of all workers.
     pub scripts: Scripts,
+    /// Who is subscribed to what, over all workers.
+    pub audience: Arc<Audience>,
 }
 
 impl BackendContext {
@@ -106,6 +109,7 @@ impl BackendContext {
             registry,
             fleet,
             census: Arc::default(),
+            audience: Arc::default(),
         }
     }
 

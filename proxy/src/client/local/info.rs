@@ -98,6 +98,8 @@ struct Counts {
     clients: u64,
     connections: u64,
     commands: u64,
+    /// Channels and patterns that clients are subscribed to.
+    topics: (usize, usize),
 }
 
 impl Counts {
@@ -116,6 +118,7 @@ impl Counts {
             clients: sum(&|counters| counters.clients.get()),
             connections: sum(&|counters| counters.clients_total.get()),
             commands,
+            topics: context.audience.topics(),
         }
     }
 }
@@ -258,8 +261,8 @@ fn stats(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
         ("evicted_keys", facts.figures.evicted_keys.to_string()),
         ("keyspace_hits", facts.figures.keyspace_hits.to_string()),
         ("keyspace_misses", facts.figures.keyspace_misses.to_string()),
-        ("pubsub_channels", "0".to_owned()),
-        ("pubsub_patterns", "0".to_owned()),
+        ("pubsub_channels", facts.counts.topics.0.to_string()),
+        ("pubsub_patterns", facts.counts.topics.1.to_string()),
         ("latest_fork_usec", "0".to_owned()),
     ]
 }
@@ -315,7 +318,7 @@ fn human(bytes: u64) -> String {
 fn shown(line: &str, figures: &Figures) -> String {
     use pointsman_protocol::resp::args::OwnedArgs;
     let words: Vec<&str> = line.split(' ').collect();
-    let counts = Counts { clients: 3, connections: 4, commands: 5 };
+    let counts = Counts { clients: 3, connections: 4, commands: 5, topics: (6, 7) };
     let facts = Facts { port: 6379, maxclients: 10_000, cluster: false, counts, figures };
     text(&wanted(OwnedArgs::new(&words).args()), &facts)
 }
@@ -360,6 +363,8 @@ mod tests {
             "maxmemory:0",
             "maxmemory_policy:allkeys-lfu",
             "total_commands_processed:5",
+            "pubsub_channels:6",
+            "pubsub_patterns:7",
             "db0:keys=7,expires=1,avg_ttl=9",
         ] {
             assert!(text.split("\r\n").any(|shown| shown == line), "{line} is missing in\n{text}");
