@@ -15,9 +15,7 @@ use crate::reader::{Reader, Section, Value};
 use crate::secret::Secret;
 use crate::suggest::{did_you_mean, nearest};
 use crate::tree::{Content, Node};
-use crate::trusted::{
-    Admin, Backend, ClientLimits, Config, Listener, Log, LogFormat, ReadPolicy, Reads,
-};
+use crate::trusted::{Admin, Backend, ClientLimits, Config, Listener, Log, LogFormat, ReadPolicy, Reads};
 use crate::units::Unreadable;
 
 /// Longest name of a listener or backend; names become metric labels.
@@ -156,9 +154,7 @@ fn listener(
         backend: backend_of(section, backends),
         password: password(section, outside),
         reads: Reads { policy: policy.value, max_lag_bytes: section.number("max_lag_bytes").value },
-        cluster_facade: section
-            .choice("cluster_facade", &[("false", false), ("true", true)], false)
-            .value,
+        cluster_facade: section.choice("cluster_facade", &[("false", false), ("true", true)], false).value,
         advertise: advertise(section),
         limits: limits(&section.child("client_limits", "listeners[].client_limits")),
     };

@@ -151,7 +151,8 @@ fn t24_a_reply_is_converted_after_a_redirect() {
 
 #[test]
 fn t24_nothing_is_converted_where_the_node_speaks_resp3() {
-    let pointsman = Setup::cluster(Cluster::shared().addresses()).start();
+    let cluster = Cluster::shared();
+    let pointsman = Setup::cluster(cluster.addresses()).start();
     let mut client = pointsman.client();
     client.line("HELLO 3");
     assert!(client.line("HGETALL {r3}none").0.starts_with(b"%"));

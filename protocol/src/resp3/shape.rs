@@ -42,8 +42,7 @@ static STREAM: Shape = Record(&[("groups", Each(&STREAM_GROUP))]);
 static STREAM_GROUP: Shape = Record(&[("consumers", LIST_OF_MAPS)]);
 
 static LIBRARIES: Shape = Each(&Record(&[("functions", Each(&Record(&[("flags", Set)])))]));
-static FUNCTION_STATS: Shape =
-    Record(&[("running_script", Map(&Same)), ("engines", Map(&Map(&Same)))]);
+static FUNCTION_STATS: Shape = Record(&[("running_script", Map(&Same)), ("engines", Map(&Map(&Same)))]);
 static HISTOGRAMS: Shape = Map(&Record(&[("histogram_usec", Map(&Same))]));
 static MEMORY: Shape = Record(&[
     ("db.*", Map(&Same)),
@@ -109,8 +108,16 @@ impl Shape {
             "FUNCTION|LIST" => &LIBRARIES,
             "FUNCTION|STATS" => &FUNCTION_STATS,
             "MODULE|LIST" => &LIST_OF_MAPS,
-            "LATENCY|DOCTOR" | "LATENCY|GRAPH" | "MEMORY|DOCTOR" | "MEMORY|MALLOC-STATS"
-            | "CLUSTER|NODES" | "CLUSTER|INFO" | "INFO" | "LOLWUT" | "CLIENT|LIST" | "CLIENT|INFO" => &Verbatim,
+            "LATENCY|DOCTOR"
+            | "LATENCY|GRAPH"
+            | "MEMORY|DOCTOR"
+            | "MEMORY|MALLOC-STATS"
+            | "CLUSTER|NODES"
+            | "CLUSTER|INFO"
+            | "INFO"
+            | "LOLWUT"
+            | "CLIENT|LIST"
+            | "CLIENT|INFO" => &Verbatim,
             _ => &Same,
         }
     }

@@ -260,7 +260,11 @@ impl ReadingSide {
                 Ok(Some(len)) if bytes[at] == b'>' => at += len,
                 Ok(Some(len)) => {
                     let reply = &bytes[at..at + len];
-                    if self.converts { router.resp2_reply(self.id, reply) } else { router.reply(self.id, reply) }
+                    if self.converts {
+                        router.resp2_reply(self.id, reply)
+                    } else {
+                        router.reply(self.id, reply)
+                    }
                     at += len;
                 }
                 Ok(None) => break Ok(()),
