@@ -8,7 +8,7 @@ use crate::route::retry::{RetryLimits, backoff};
 use crate::worker::inbound::Inbound;
 use crate::worker::router::{BackendContext, Router, SharedRouter};
 use pointsman_protocol::HostPort;
-use pointsman_protocol::resp::{ReplyError, ReplyScanner};
+use pointsman_protocol::resp::{ReplyError, ReplyScanner, reply};
 use socket2::{SockRef, TcpKeepalive};
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::OwnedReadHalf;
 
 /// Reads of one connection before others get their turn.
 const READS_PER_TURN: usize = 4;
@@ -36,7 +36,8 @@ pub async fn run(router: SharedRouter, id: usize) {
             tokio::time::sleep(BUDGET_PAUSE).await;
         }
         let dialled =
-            tokio::time::timeout(context.config.connect_timeout, dial(&context, &address, lane)).await;
+            tokio::time::timeout(context.config.connect_timeout, open(&router, id, &context, &address, lane))
+                .await;
         match dialled
             .unwrap_or_else(|_| Err(format!("no connection within {:?}", context.config.connect_timeout)))
         {
@@ -124,10 +125,30 @@ fn is_given_up(router: &SharedRouter, id: usize) -> bool {
 
 /// A connection that is up.
 pub(crate) struct Dialled {
-    pub reader: OwnedReadHalf,
-    pub writer: OwnedWriteHalf,
+    pub stream: TcpStream,
     /// RESP3 was wanted, and the node does not speak it.
     pub resp2_only: bool,
+}
+
+/// Dials a connection of this router. One that is to be a client's own learns how the node names it: by
+/// that name its client can be unblocked.
+async fn open(
+    router: &SharedRouter,
+    id: usize,
+    context: &BackendContext,
+    address: &HostPort,
+    lane: Lane,
+) -> Result<Dialled, String> {
+    let mut dialled = dial(context, address, lane).await?;
+    if router.borrow_mut().connection(id).is_some_and(|connection| connection.pinned) {
+        let stream = &mut dialled.stream;
+        stream.write_all(b"*2\r\n$6\r\nCLIENT\r\n$2\r\nID\r\n").await.map_err(|error| error.to_string())?;
+        let number = reply::integer(&read_reply(stream).await?);
+        if let Some(connection) = router.borrow_mut().connection(id) {
+            connection.number = number.and_then(|number| u64::try_from(number).ok());
+        }
+    }
+    Ok(dialled)
 }
 
 /// Connects and says the handshake. The host name is looked up anew each time.
@@ -158,8 +179,7 @@ pub(crate) async fn dial(
             }
         }
     }
-    let (reader, writer) = stream.into_split();
-    Ok(Dialled { reader, writer, resp2_only })
+    Ok(Dialled { stream, resp2_only })
 }
 
 async fn read_reply(stream: &mut TcpStream) -> Result<Vec<u8>, String> {
@@ -181,14 +201,14 @@ async fn read_reply(stream: &mut TcpStream) -> Result<Vec<u8>, String> {
 
 /// Reads replies until the connection ends; gives why it did.
 async fn serve(router: &SharedRouter, id: usize, dialled: Dialled) -> String {
-    let Dialled { reader, writer, resp2_only } = dialled;
+    let (reader, writer) = dialled.stream.into_split();
     {
         let mut router = router.borrow_mut();
         router.read_clock();
         router.connection_up(id, writer);
     }
     let (scanner, inbound) = (ReplyScanner::new(), Inbound::default());
-    let mut side = ReadingSide { id, reader, scanner, inbound, converts: resp2_only };
+    let mut side = ReadingSide { id, reader, scanner, inbound, converts: dialled.resp2_only };
     poll_fn(|cx| side.poll(&mut router.borrow_mut(), cx)).await
 }
 

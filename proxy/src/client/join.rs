@@ -72,6 +72,8 @@ pub enum Special {
     },
     /// SLOWLOG GET: so many, the latest first.
     Slowlog(usize),
+    /// WAITAOF: of each place the smallest number.
+    LeastOfEach,
     /// LATENCY LATEST.
     LatencyLatest,
     /// LATENCY HISTORY.
@@ -151,6 +153,7 @@ impl Special {
             Special::Kill => return merge::kill(replies).map(<[u8]>::to_vec),
             Special::FunctionStats => return merge::function_stats(replies).map(<[u8]>::to_vec),
             Special::Exists => merge::exists(replies, &mut out)?,
+            Special::LeastOfEach => merge::least_of_each(replies, &mut out)?,
             Special::Union => merge::union(replies, &mut out)?,
             Special::SumByName(corrections) => merge::sum_by_name(replies, corrections, &mut out)?,
             Special::Sum { less, more } => {

@@ -54,6 +54,11 @@ pub enum Plan {
         /// All its keys are in this slot.
         slot: Slot,
     },
+    /// Ask the shards that its client wrote to how far that has come.
+    Wait {
+        /// Its row.
+        spec: &'static CommandSpec,
+    },
     /// Send a message to the slot's owner, and tell how many clients heard it.
     Publish {
         /// Its row.
@@ -97,7 +102,8 @@ impl Plan {
             Plan::Slot { spec, .. } | Plan::Primary { spec, .. } => Some(spec),
             Plan::Block { spec, .. } | Plan::Split { spec, .. } => Some(spec),
             Plan::Everyone { spec } | Plan::Shards { spec } => Some(spec),
-            Plan::Local { spec } | Plan::Subscription { spec } | Plan::Publish { spec, .. } => Some(spec),
+            Plan::Local { spec } | Plan::Subscription { spec } => Some(spec),
+            Plan::Publish { spec, .. } | Plan::Wait { spec } => Some(spec),
             Plan::Transaction(_) | Plan::Nothing | Plan::Refuse(_) => None,
         }
     }
@@ -114,7 +120,8 @@ impl Plan {
             | Plan::Everyone { spec }
             | Plan::Shards { spec } => !spec.is_read(),
             Plan::Transaction(verb) => *verb == Verb::Exec,
-            Plan::Local { .. } | Plan::Subscription { .. } | Plan::Nothing | Plan::Refuse(_) => false,
+            Plan::Local { .. } | Plan::Subscription { .. } | Plan::Wait { .. } => false,
+            Plan::Nothing | Plan::Refuse(_) => false,
         }
     }
 }
@@ -191,6 +198,7 @@ enum Route {
     Local,
     Transaction(Verb),
     Subscription,
+    Wait,
     Publish,
     NotYet,
     NotThroughProxy,
@@ -252,7 +260,8 @@ fn route_of(spec: &CommandSpec) -> Route {
         "DISCARD" => return Route::Transaction(Verb::Discard),
         "WATCH" => return Route::Transaction(Verb::Watch),
         "UNWATCH" => return Route::Transaction(Verb::Unwatch),
-        "WAIT" | "WAITAOF" | "MONITOR" => return Route::NotYet,
+        "WAIT" | "WAITAOF" => return Route::Wait,
+        "MONITOR" => return Route::NotYet,
         _ => {}
     }
     // The same on every node, and nothing in them tells which node it is.
@@ -307,6 +316,7 @@ pub fn plan(args: Args<'_>, authenticated: bool, keys: &mut Vec<KeyRef>) -> Plan
         Route::Local => Plan::Local { spec },
         Route::Transaction(verb) => Plan::Transaction(verb),
         Route::Subscription => Plan::Subscription { spec },
+        Route::Wait => Plan::Wait { spec },
         Route::Publish if spec.name == "SPUBLISH" => Plan::Publish { spec, slot: Slot::of(args.at(1)) },
         Route::Publish => Plan::Publish { spec, slot: keyless_slot() },
         Route::NotYet => Plan::Refuse(Refusal::NotYet(spec)),

@@ -14,6 +14,7 @@ fn planned(line: &str) -> String {
         Plan::Block { slot, .. } => format!("block {slot}"),
         Plan::Transaction(verb) => format!("{verb:?}"),
         Plan::Subscription { .. } => "subscription".to_owned(),
+        Plan::Wait { .. } => "wait".to_owned(),
         Plan::Publish { slot, .. } => format!("publish {slot}"),
         Plan::Nothing => "nothing".to_owned(),
         Plan::Refuse(refusal) => {
@@ -64,6 +65,8 @@ fn a_route_for_every_kind_of_command() {
         ("BLPOP a 0", format!("block {}", Slot::of(b"a"))),
         ("BLPOP a b 0", "-CROSSSLOT Keys in request don't hash to the same slot".into()),
         ("MULTI", "Multi".into()),
+        ("WAIT 1 0", "wait".into()),
+        ("WAITAOF 1 1 0", "wait".into()),
         ("SUBSCRIBE c d", "subscription".into()),
         ("SSUBSCRIBE c d", "subscription".into()),
         ("PUNSUBSCRIBE", "subscription".into()),

@@ -365,12 +365,13 @@ impl Router {
             waker: None,
             in_flight: 0,
             writes_in_flight: 0,
+            written: Default::default(),
             replica_reads: 0,
             version: self.snapshot.version,
             identity: None,
             transaction: None,
             pin: None,
-            blocked: None,
+            blocked: Vec::new(),
             detour: None,
             last: None,
             active: self.now,
@@ -395,7 +396,7 @@ impl Router {
     pub fn remove_client(&mut self, key: ClientKey) {
         if self.client_mut(key).is_some() {
             self.close_pin_of(key);
-            self.close_block_of(key);
+            self.close_waits_of(key);
             self.leave_subscriptions(key);
             self.clients.remove(key.index as usize);
             self.counters.clients.sub(1);

@@ -187,6 +187,7 @@ impl Router {
             Plan::Local { spec }
             | Plan::Everyone { spec }
             | Plan::Shards { spec }
+            | Plan::Wait { spec }
             | Plan::Subscription { spec } => Err(Refused::NotInTransaction(spec)),
             Plan::Refuse(refusal) => Err(Refused::Plan(refusal)),
         };

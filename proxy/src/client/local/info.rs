@@ -96,6 +96,7 @@ fn wanted(args: Args<'_>) -> Vec<&'static str> {
 /// What the proxy counted since its start.
 struct Counts {
     clients: u64,
+    blocked: u64,
     connections: u64,
     commands: u64,
     /// Channels and patterns that clients are subscribed to.
@@ -116,6 +117,7 @@ impl Counts {
             .sum();
         Counts {
             clients: sum(&|counters| counters.clients.get()),
+            blocked: sum(&|counters| counters.blocked.get()),
             connections: sum(&|counters| counters.clients_total.get()),
             commands,
             topics: context.audience.topics(),
@@ -166,7 +168,7 @@ fn section(name: &str, facts: &Facts<'_>) -> Vec<(String, String)> {
             ("connected_clients", facts.counts.clients.to_string()),
             ("cluster_connections", "0".to_owned()),
             ("maxclients", facts.maxclients.to_string()),
-            ("blocked_clients", "0".to_owned()),
+            ("blocked_clients", facts.counts.blocked.to_string()),
             ("tracking_clients", "0".to_owned()),
             ("clients_in_timeout_table", "0".to_owned()),
         ],
@@ -318,7 +320,7 @@ fn human(bytes: u64) -> String {
 fn shown(line: &str, figures: &Figures) -> String {
     use pointsman_protocol::resp::args::OwnedArgs;
     let words: Vec<&str> = line.split(' ').collect();
-    let counts = Counts { clients: 3, connections: 4, commands: 5, topics: (6, 7) };
+    let counts = Counts { clients: 3, blocked: 1, connections: 4, commands: 5, topics: (6, 7) };
     let facts = Facts { port: 6379, maxclients: 10_000, cluster: false, counts, figures };
     text(&wanted(OwnedArgs::new(&words).args()), &facts)
 }
@@ -358,6 +360,7 @@ mod tests {
             "connected_slaves:0",
             "cluster_enabled:0",
             "connected_clients:3",
+            "blocked_clients:1",
             "used_memory:2098176",
             "used_memory_human:2.00M",
             "maxmemory:0",
