@@ -66,9 +66,9 @@ class Blocking:
 
     def test_transaction(self):
         with self.client.pipeline(transaction=True) as pipe:
-            pipe.set("{t}:a", "1")
+            pipe.incrby("{t}:a", 41)
             pipe.incr("{t}:a")
-            self.assertEqual(pipe.execute(), [True, 2])
+            self.assertEqual(pipe.execute(), [41, 42])
 
     def test_scripts_and_blocking(self):
         client = self.client
