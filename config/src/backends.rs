@@ -12,7 +12,9 @@ use crate::reader::{Section, host_port, text_of};
 use crate::reference::Kind;
 use crate::secret::Secret;
 use crate::tree::{Content, Entry, Node};
-use crate::trusted::{Backend, BackendKind, Bundled, Cluster, Lag, Reconnect, Retry, TopologyRefresh};
+use crate::trusted::{
+    Backend, BackendKind, Bundled, Cluster, Lag, Reconnect, Retry, TopologyRefresh, UnknownCommands,
+};
 use crate::units::Unreadable;
 
 /// The name of the backend that is there when the file has none.
@@ -287,6 +289,13 @@ fn backend(name: &str, kind: BackendKind, (username, password): Login, section: 
         script_count_max: section.number("script_count_max").value as usize,
         script_bytes_max: section.number("script_bytes_max").value as usize,
         subscriptions_max: section.number("subscriptions_max").value as usize,
+        unknown_commands: section
+            .choice(
+                "unknown_commands",
+                &[("refuse", UnknownCommands::Refuse), ("first_key", UnknownCommands::FirstKey)],
+                UnknownCommands::Refuse,
+            )
+            .value,
         topology: topology(&section.child("topology", "backends.*.topology")),
         lag: lag(&section.child("lag", "backends.*.lag")),
     }

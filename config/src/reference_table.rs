@@ -265,6 +265,12 @@ pub const SECTIONS: &[Section] = &[
                 Is("100000"),
                 "Different channels, patterns and shard channels that the clients of one worker may be subscribed to; their names may take 256 bytes each on average.",
             ),
+            key(
+                "unknown_commands",
+                Choice(&["refuse", "first_key"]),
+                Is("refuse"),
+                "What becomes of a command that neither the proxy knows nor the nodes announce (COMMAND): it is refused, or its first argument is taken for its key and it goes to the primary, as a write.",
+            ),
             key("topology", Kind::Section, Nothing, "How the slot map is kept fresh."),
             key("lag", Kind::Section, Nothing, "How the lag of replicas is known."),
         ],

@@ -156,10 +156,21 @@ pub struct Backend {
     pub script_bytes_max: usize,
     /// Different channels, patterns and shard channels of all clients of one worker.
     pub subscriptions_max: usize,
+    /// What to do with commands that neither the table nor the nodes' own COMMAND tells.
+    pub unknown_commands: UnknownCommands,
     /// How the slot map is kept fresh.
     pub topology: TopologyRefresh,
     /// How the lag of replicas is known.
     pub lag: Lag,
+}
+
+/// What becomes of a command of which nobody has told where its keys are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownCommands {
+    /// It is refused, as a server refuses what it does not have.
+    Refuse,
+    /// Its first argument is taken for its only key; it goes to the primary, as a write.
+    FirstKey,
 }
 
 /// What a backend is.

@@ -6,6 +6,7 @@ use crate::admin::counters::Registry;
 use crate::admin::http::{AdminService, BackendStatus, Status};
 use crate::client::local::info;
 use crate::health::census::{self, Census};
+use crate::health::commands::{self, Commands};
 use crate::health::lag;
 use crate::shutdown::Drain;
 use crate::topology::publish::Published;
@@ -71,6 +72,7 @@ pub fn run(config: Config, file: Option<&Path>) -> Result<(), String> {
             published: status.published.clone(),
             refreshes: status.refreshes.clone(),
             census: context.census.clone(),
+            commands: context.commands.clone(),
         };
         server.add_service(background_service(&format!("control {}", backend.name), control));
     }
@@ -168,6 +170,7 @@ struct Control {
     published: Arc<Published>,
     refreshes: Arc<RefreshCounters>,
     census: Arc<Census>,
+    commands: Arc<Commands>,
 }
 
 #[async_trait]
@@ -181,7 +184,9 @@ impl BackgroundService for Control {
         );
         let lag = lag::run(self.backend.clone(), self.published.clone());
         let census = census::run(self.backend.clone(), self.published.clone(), self.census.clone());
+        let commands = commands::run(self.backend.clone(), self.published.clone(), self.commands.clone());
         tokio::select! {
+            () = commands => {}
             () = refresh => {}
             () = lag => {}
             () = census => {}

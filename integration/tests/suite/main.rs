@@ -38,4 +38,5 @@ mod split;
 mod timeouts;
 mod topology;
 mod transactions;
+mod unknown_commands;
 mod wait;

@@ -151,12 +151,23 @@ fn specified(
     args: Args<'_>,
     found: &mut impl FnMut(usize, KeyAccess),
 ) -> Result<(), KeyError> {
-    // Commands whose keys follow a keyword, or that only their own code tells, are treated by name
-    // in `visit`; the table's test pins that none of them gets here.
-    let KeySearch::Index(begin) = keys.search else { return Err(KeyError::Syntax) };
-    let begin = usize::from(begin);
+    // The table's own commands whose keys follow a keyword, or that only their own code tells, are treated
+    // by name in `visit`; a test pins that none of them gets here. What servers announce may.
+    let begin = match keys.search {
+        KeySearch::Index(begin) => usize::from(begin),
+        KeySearch::Keyword { word, from } => match behind_keyword(args, word, from) {
+            Some(begin) => begin,
+            None => return Ok(()),
+        },
+        KeySearch::Unknown => return Err(KeyError::Syntax),
+    };
     let access = if keys.varies { varying_access(spec, keys.access, args) } else { keys.access };
     match keys.found {
+        KeysFound::Range { last: -1, step, limit } if limit >= 2 => {
+            let some = args.len().saturating_sub(begin) / usize::from(limit);
+            (begin..begin + some).step_by(usize::from(step).max(1)).for_each(|index| found(index, access));
+            Ok(())
+        }
         KeysFound::Range { last, step, .. } => {
             let distance = usize::from(last.unsigned_abs());
             // A range up to the end may be empty: PFMERGE with a destination and no source.
@@ -176,6 +187,20 @@ fn specified(
         }
         KeysFound::Unknown => Err(KeyError::Syntax),
     }
+}
+
+/// The place behind a keyword, searched as Redis does: forwards from an argument, or backwards from one
+/// counted from the end.
+#[cold]
+fn behind_keyword(args: Args<'_>, word: &str, from: i16) -> Option<usize> {
+    let distance = usize::from(from.unsigned_abs());
+    let at = |index: &usize| args.get(*index).is_some_and(|arg| is(arg, word));
+    let found = if from > 0 {
+        (distance..args.len()).find(at)
+    } else {
+        (1..=args.len().checked_sub(distance)?).rev().find(at)
+    };
+    found.map(|index| index + 1)
 }
 
 /// What SET and BITFIELD really do with their key; any other command does the most it may.

@@ -7,7 +7,8 @@
 #[derive(Debug)]
 pub struct CommandSpec {
     /// Its place among all rows, subcommands included: below [`super::ROWS`], each used once. For
-    /// arrays of counters and dispatch tables; it means nothing outside one build.
+    /// arrays of counters and dispatch tables; it means nothing outside one build. A row that a server
+    /// announced has none, but [`Self::ANNOUNCED`].
     pub index: u16,
     /// Upper case; a subcommand is written `PARENT|CHILD`.
     pub name: &'static str,
@@ -28,6 +29,14 @@ pub struct CommandSpec {
 }
 
 impl CommandSpec {
+    /// [`Self::index`] of rows that are not in the table.
+    pub const ANNOUNCED: u16 = u16::MAX;
+
+    /// True for a row that is not in the table.
+    pub fn is_announced(&self) -> bool {
+        self.index == Self::ANNOUNCED
+    }
+
     /// One row, as the generated table writes it. `flags` are words of COMMAND INFO.
     #[allow(clippy::too_many_arguments)]
     pub(super) const fn row(
@@ -78,6 +87,27 @@ impl CommandSpec {
     #[inline]
     pub fn is_container(&self) -> bool {
         !self.subcommands.is_empty()
+    }
+}
+
+/// The row of a command that is not in the table, whose first argument is its only key.
+pub const fn announced(name: &'static str, arity: i16, flags: Flags) -> CommandSpec {
+    const FIRST: &[KeySpec] = &[KeySpec {
+        search: KeySearch::Index(1),
+        found: KeysFound::Range { last: 0, step: 1, limit: 0 },
+        access: KeyAccess::RW,
+        varies: false,
+    }];
+    CommandSpec {
+        index: CommandSpec::ANNOUNCED,
+        name,
+        arity,
+        flags,
+        keys: FIRST,
+        pattern: KeyPattern::of(FIRST),
+        request_policy: RequestPolicy::ByKeys,
+        response_policy: ResponsePolicy::Default,
+        subcommands: &[],
     }
 }
 

@@ -82,6 +82,12 @@ pub struct WorkerCounters {
     pub detours: Counter,
     /// Connections that belong to one client for a while, or wait for the next.
     pub pinned: Counter,
+    /// Requests refused because nobody knows their command.
+    pub unknown_refused: Counter,
+    /// Requests that went by what the nodes announce of their command.
+    pub unknown_announced: Counter,
+    /// Requests that went by their first argument, as the operator wants of unknown commands.
+    pub unknown_by_rule: Counter,
     /// Late replies thrown away.
     pub orphan_replies: Counter,
     /// Replies of nodes that speak only RESP2, told in RESP3.

@@ -197,6 +197,30 @@ fn workers(status: &Status, families: &mut Vec<MetricFamily>) {
         ),
         &|c| c.converted_replies.get(),
     );
+    add(
+        (
+            counter,
+            "pointsman_unknown_commands_refused_total",
+            "Requests refused because neither the proxy nor a node knows their command.",
+        ),
+        &|c| c.unknown_refused.get(),
+    );
+    add(
+        (
+            counter,
+            "pointsman_unknown_commands_announced_total",
+            "Requests that went by what the nodes say of their command (COMMAND).",
+        ),
+        &|c| c.unknown_announced.get(),
+    );
+    add(
+        (
+            counter,
+            "pointsman_unknown_commands_by_first_key_total",
+            "Requests of unknown commands that went by their first argument (unknown_commands: first_key).",
+        ),
+        &|c| c.unknown_by_rule.get(),
+    );
     add((gauge, "pointsman_subscriptions", "Subscriptions that clients have."), &|c| {
         c.pubsub.subscriptions.get()
     });

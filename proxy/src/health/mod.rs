@@ -2,4 +2,5 @@
 //! ([`census`]).
 
 pub mod census;
+pub mod commands;
 pub mod lag;

@@ -11,3 +11,4 @@ pub mod read;
 pub mod retry;
 pub mod scan;
 pub mod split;
+pub mod unknown;

@@ -139,6 +139,8 @@ pub enum Refusal {
     NoAuth,
     /// This version does not carry it yet.
     NotYet(&'static CommandSpec),
+    /// The node that announces it does not tell where its keys are.
+    KeysUntold(&'static CommandSpec),
     /// Its answer is only right where one shard has everything; so many shards there are.
     OneShardOnly(&'static CommandSpec, usize),
     /// It would act on one node behind the proxy, or on a state that a shared connection cannot hold.
@@ -163,6 +165,15 @@ impl Refusal {
             Refusal::NoAuth => encode::error(out, "NOAUTH Authentication required."),
             Refusal::NotYet(spec) => {
                 encode::error(out, &format!("ERR '{}' is not supported through this proxy yet", shown(spec)));
+            }
+            Refusal::KeysUntold(spec) => {
+                encode::error(
+                    out,
+                    &format!(
+                        "ERR '{}' does not tell where its keys are; with backends.*.unknown_commands: first_key the proxy takes its first argument for its key",
+                        shown(spec)
+                    ),
+                );
             }
             Refusal::OneShardOnly(spec, shards) => {
                 encode::error(
@@ -359,7 +370,7 @@ pub fn keyless_slot() -> Slot {
     Slot::of(b"")
 }
 
-fn by_keys(spec: &'static CommandSpec, args: Args<'_>, keys: &mut Vec<KeyRef>) -> Plan {
+pub(super) fn by_keys(spec: &'static CommandSpec, args: Args<'_>, keys: &mut Vec<KeyRef>) -> Plan {
     if let Err(error) = keys::find(spec, args, keys) {
         return Plan::Refuse(Refusal::Keys(spec, error));
     }

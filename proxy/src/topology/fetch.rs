@@ -62,22 +62,35 @@ impl Control {
         }
     }
 
+    /// Asks, and gives the bytes of the answer as they came, which may be an error reply.
+    ///
+    /// # Errors
+    /// What went wrong, in words. The connection must not be used again.
+    pub async fn ask_bytes(&mut self, words: &[&str]) -> Result<Vec<u8>, String> {
+        let mut request = Vec::new();
+        encode::request(&mut request, words);
+        self.exchange_bytes(&request).await
+    }
+
     async fn exchange(&mut self, request: &[u8]) -> Result<OwnedFrame, String> {
+        let bytes = self.exchange_bytes(request).await?;
+        let decoded = decode(&bytes).map_err(|error| error.to_string())?;
+        decoded.map(|(frame, _)| frame).ok_or_else(|| "an answer that cannot be read".to_owned())
+    }
+
+    async fn exchange_bytes(&mut self, request: &[u8]) -> Result<Vec<u8>, String> {
         let patience = self.patience;
         timeout(patience, self.exchange_unbounded(request))
             .await
             .map_err(|_| format!("no answer within {patience:?}"))?
     }
 
-    async fn exchange_unbounded(&mut self, request: &[u8]) -> Result<OwnedFrame, String> {
+    async fn exchange_unbounded(&mut self, request: &[u8]) -> Result<Vec<u8>, String> {
         self.stream.write_all(request).await.map_err(|error| error.to_string())?;
         let (mut bytes, mut scanner) = (Vec::new(), ReplyScanner::new());
         loop {
             if scanner.next(&bytes, ANSWER_BYTES_MAX).map_err(|error| error.to_string())?.is_some() {
-                let decoded = decode(&bytes).map_err(|error| error.to_string())?;
-                return decoded
-                    .map(|(frame, _)| frame)
-                    .ok_or_else(|| "an answer that cannot be read".to_owned());
+                return Ok(bytes);
             }
             if self.stream.read_buf(&mut bytes).await.map_err(|error| error.to_string())? == 0 {
                 return Err("it closed the connection".to_owned());

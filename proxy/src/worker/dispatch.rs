@@ -18,9 +18,10 @@ use crate::route::plan::{self, Plan, Refusal};
 use crate::route::read::pick_replica;
 use crate::route::retry::Cause;
 use crate::route::split::{self, SplitKind};
+use crate::route::unknown;
 use pointsman_config::ReadPolicy;
 use pointsman_protocol::Slot;
-use pointsman_protocol::command::{CommandSpec, ResponsePolicy};
+use pointsman_protocol::command::{self, CommandSpec, ResponsePolicy};
 use pointsman_protocol::resp::{Args, ProtocolError, encode};
 use pointsman_protocol::topology::{NodeIndex, ShardIndex};
 
@@ -66,8 +67,13 @@ impl Router {
         let (authenticated, replica_reads) = (client.authenticated, client.replica_reads);
         let queueing = client.transaction.is_some();
         let only_subscribes = !client.resp3 && client.is_subscribed();
-        let plan = plan::plan(args, authenticated, &mut self.keys);
+        let mut plan = plan::plan(args, authenticated, &mut self.keys);
         client.last = plan.spec();
+        if let Plan::Refuse(Refusal::Table(refusal)) = plan
+            && authenticated
+        {
+            plan = self.plan_unknown(key, args, refusal);
+        }
         if only_subscribes && let Some(step) = self.in_subscribed_mode(key, &plan, args) {
             return step;
         }
@@ -145,6 +151,28 @@ impl Router {
                 Step::Done
             }
         }
+    }
+
+    /// Judges a request that the command table refused.
+    #[cold]
+    fn plan_unknown(&mut self, key: ClientKey, args: Args<'_>, refusal: command::Refusal) -> Plan {
+        let rule = self.context.config.unknown_commands;
+        let announced = self.context.commands.load();
+        let plan = unknown::plan(args, refusal, &announced, rule, &mut self.keys);
+        match plan.spec() {
+            Some(spec) if unknown::is_unlisted(spec) => self.counters.unknown_by_rule.add(1),
+            Some(_) => self.counters.unknown_announced.add(1),
+            None if matches!(plan, Plan::Refuse(Refusal::Table(command::Refusal::UnknownCommand))) => {
+                self.counters.unknown_refused.add(1);
+                // A node may have learnt it since it was asked.
+                self.context.commands.ask_again();
+            }
+            None => {}
+        }
+        if let Some(client) = self.client_mut(key) {
+            client.last = plan.spec();
+        }
+        plan
     }
 
     /// Sends a request to the copy of its slot that should have it.

@@ -15,6 +15,7 @@ use crate::backend::lanes::{Lane, NodeLanes};
 use crate::client::session;
 use crate::client::state::{Admission, Client, ListenerContext};
 use crate::health::census::Census;
+use crate::health::commands::Commands;
 use crate::pubsub::audience::Audience;
 use crate::pubsub::hub::Hub;
 use crate::route::retry::RetryLimits;
@@ -70,6 +71,8 @@ pub struct BackendContext {
     pub fleet: Arc<Fleet>,
     /// What the shards hold.
     pub census: Arc<Census>,
+    /// What the nodes say of their commands.
+    pub commands: Arc<Commands>,
     /// Scripts that clients sent, of all workers.
     pub scripts: Scripts,
     /// Who is subscribed to what, over all workers.
@@ -109,6 +112,7 @@ impl BackendContext {
             registry,
             fleet,
             census: Arc::default(),
+            commands: Arc::default(),
             audience: Arc::default(),
         }
     }

@@ -214,10 +214,13 @@ impl Router {
 
 /// True for what only the single shard of a backend can answer. A search index holds the keys of its own
 /// node, and whether a node also asks the others is not to be told from here: with several shards the
-/// answer could lack most of the documents and look whole. The same of series that are reduced to one.
+/// answer could lack most of the documents and look whole. The same of series that are reduced to one, and
+/// of a command without keys of which no more is known than that a server has it.
 fn needs_one_shard(spec: &CommandSpec, args: Args<'_>) -> bool {
     let reduces = || args.iter().any(|word| word.eq_ignore_ascii_case(b"GROUPBY"));
-    spec.name.starts_with("FT.") || (matches!(spec.name, "TS.MRANGE" | "TS.MREVRANGE") && reduces())
+    spec.is_announced()
+        || spec.name.starts_with("FT.")
+        || (matches!(spec.name, "TS.MRANGE" | "TS.MREVRANGE") && reduces())
 }
 
 /// What a SCAN says.

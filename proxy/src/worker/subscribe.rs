@@ -176,7 +176,7 @@ impl Router {
                 });
                 return Some(Step::Done);
             }
-            _ => command::resolve(args).ok()?,
+            _ => plan.spec().or_else(|| command::resolve(args).ok())?,
         };
         let error = format!(
             "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",

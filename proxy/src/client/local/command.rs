@@ -1,5 +1,6 @@
 //! COMMAND and its subcommands, from the table that also routes: a client that cuts requests by it and
-//! the proxy cannot disagree about keys.
+//! the proxy cannot disagree about keys. Of the table only what the nodes have, where they tell
+//! ([`crate::health::commands`]), and what they have beyond it.
 //!
 //! It keeps no documentation: COMMAND DOCS is answered by a node where there are nodes that have it, and
 //! empty otherwise; clients use it for hints only.
@@ -8,9 +9,12 @@ use super::{Answer, Refused, words};
 use crate::backend::connection::ClientKey;
 use crate::worker::router::Router;
 use pointsman_config::BackendKind;
-use pointsman_protocol::command::{self, CommandSpec, Flags, KeyAccess, KeySearch, KeySpec, KeysFound, keys};
+use pointsman_protocol::command::{
+    self, Announced, CommandSpec, Flags, KeyAccess, KeySearch, KeySpec, KeysFound, keys,
+};
 use pointsman_protocol::glob;
 use pointsman_protocol::resp::{Args, encode};
+use std::sync::Arc;
 
 /// The flags that COMMAND INFO tells, in its order.
 const FLAG_ORDER: [&str; 19] = [
@@ -44,26 +48,28 @@ pub fn command(
     resp3: bool,
     out: &mut Vec<u8>,
 ) -> Result<Answer, Refused> {
+    let known = Known(router.context.commands.load());
     match spec.name {
-        "COMMAND|COUNT" => encode::integer(out, command::all().len() as i64),
+        "COMMAND|COUNT" => encode::integer(out, known.commands().len() as i64),
         // Only a node knows which module a command is of.
         "COMMAND|LIST" if args.len() == 5 && asks_for_module(args) && has_modules(router) => {
             router.send_to_anyone(key, spec, args);
             return Ok(Answer::Later);
         }
-        "COMMAND|LIST" => list(args, out)?,
+        "COMMAND|LIST" => list(&known, args, out)?,
         "COMMAND|INFO" if args.len() > 2 => {
             encode::array_head(out, args.len() - 2);
             for name in args.iter().skip(2) {
-                match named(name) {
-                    Some(spec) => describe(spec, resp3, out),
+                match known.named(name) {
+                    Some(spec) => describe(&known, spec, resp3, out),
                     None => encode::null(out, resp3),
                 }
             }
         }
         "COMMAND" | "COMMAND|INFO" => {
-            encode::array_head(out, command::all().len());
-            command::all().iter().for_each(|spec| describe(spec, resp3, out));
+            let all = known.commands();
+            encode::array_head(out, all.len());
+            all.iter().for_each(|spec| describe(&known, spec, resp3, out));
         }
         "COMMAND|DOCS" => match router.context.config.kind {
             BackendKind::Bundled(_) => encode::map_head(out, 0, resp3),
@@ -74,7 +80,7 @@ pub fn command(
         },
         "COMMAND|GETKEYS" | "COMMAND|GETKEYSANDFLAGS" => {
             let flags = spec.name == "COMMAND|GETKEYSANDFLAGS";
-            get_keys(args, flags, resp3, out)?;
+            get_keys(&known, args, flags, resp3, out)?;
         }
         _ => return Err(super::refusal(crate::route::plan::Refusal::NotThroughProxy(spec), args)),
     }
@@ -90,16 +96,53 @@ fn has_modules(router: &Router) -> bool {
     !matches!(router.context.config.kind, BackendKind::Bundled(_))
 }
 
-/// The row of `get` or `client|id`.
-fn named(name: &[u8]) -> Option<&'static CommandSpec> {
-    match name.iter().position(|byte| *byte == b'|') {
-        None => command::lookup(name),
-        Some(bar) => command::subcommand(command::lookup(&name[..bar])?, &name[bar + 1..]),
+/// The commands there are: those of the table, as far as the nodes have them, and what else they have.
+struct Known(Arc<Announced>);
+
+impl Known {
+    /// Where no node tells, all of the table.
+    fn has(&self, spec: &CommandSpec) -> bool {
+        // Of the proxy's own, these came later than most servers.
+        let ours = matches!(spec.name, "CLIENT|SETINFO" | "CLIENT|NO-TOUCH" | "CLIENT|CAPA");
+        self.0.is_empty() || self.0.has(spec.name) || ours
+    }
+
+    /// The row of `get` or `client|id`.
+    fn named(&self, name: &[u8]) -> Option<&'static CommandSpec> {
+        let row = match name.iter().position(|byte| *byte == b'|') {
+            None => command::lookup(name),
+            Some(bar) => command::lookup(&name[..bar])
+                .and_then(|container| command::subcommand(container, &name[bar + 1..])),
+        };
+        row.filter(|spec| self.has(spec)).or_else(|| self.0.row(name))
+    }
+
+    /// All of them, sorted, without subcommands.
+    fn commands(&self) -> Vec<&'static CommandSpec> {
+        let mut all: Vec<_> = command::all().iter().filter(|spec| self.has(spec)).collect();
+        let is_new =
+            |spec: &&CommandSpec| !spec.name.contains('|') && command::lookup(spec.name.as_bytes()).is_none();
+        all.extend(self.0.rows().filter(is_new));
+        all.sort_unstable_by_key(|spec| spec.name);
+        all
+    }
+
+    /// The subcommands of one of them, sorted.
+    fn subcommands(&self, container: &CommandSpec) -> Vec<&'static CommandSpec> {
+        let mut all: Vec<&'static CommandSpec> =
+            container.subcommands.iter().filter(|spec| self.has(spec)).collect();
+        let is_new = |spec: &&CommandSpec| {
+            let own = spec.name.strip_prefix(container.name).is_some_and(|rest| rest.starts_with('|'));
+            own && container.subcommands.iter().all(|known| known.name != spec.name)
+        };
+        all.extend(self.0.rows().filter(is_new));
+        all.sort_unstable_by_key(|spec| spec.name);
+        all
     }
 }
 
 /// `COMMAND LIST [FILTERBY MODULE name | ACLCAT category | PATTERN pattern]`.
-fn list(args: Args<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
+fn list(known: &Known, args: Args<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
     let matches: Box<dyn Fn(&str) -> bool> = if args.len() == 2 {
         // Without a filter subcommands are not listed.
         Box::new(|name| !name.contains('|'))
@@ -118,7 +161,7 @@ fn list(args: Args<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
     } else {
         return Err("ERR syntax error".into());
     };
-    let rows = command::all().iter().flat_map(|spec| std::iter::once(spec).chain(spec.subcommands));
+    let rows = known.commands().into_iter().flat_map(|spec| [vec![spec], known.subcommands(spec)].concat());
     let found: Vec<String> = rows.map(|spec| spec.name.to_lowercase()).filter(|name| matches(name)).collect();
     encode::array_head(out, found.len());
     found.iter().for_each(|name| encode::bulk(out, name.as_bytes()));
@@ -126,9 +169,16 @@ fn list(args: Args<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
 }
 
 /// `COMMAND GETKEYS request...`, with what is done to each key if `flags`.
-fn get_keys(args: Args<'_>, flags: bool, resp3: bool, out: &mut Vec<u8>) -> Result<(), Refused> {
+fn get_keys(
+    known: &Known,
+    args: Args<'_>,
+    flags: bool,
+    resp3: bool,
+    out: &mut Vec<u8>,
+) -> Result<(), Refused> {
     let asked = Args::new(args.bytes(), args.ranges().get(2..).unwrap_or_default());
-    let spec = command::lookup_args(asked).ok_or("ERR Invalid command specified")?;
+    let spec =
+        command::lookup_args(asked).or_else(|| known.0.find(asked)).ok_or("ERR Invalid command specified")?;
     if !spec.keys.iter().any(|key| !key.access.not_key) {
         return Err("ERR The command has no key arguments".into());
     }
@@ -201,7 +251,7 @@ fn default_categories(spec: &CommandSpec) -> String {
 
 /// One row, in the shape of COMMAND INFO: name, arity, flags, first key, last key, step, categories,
 /// tips, key specifications and subcommands.
-fn describe(spec: &CommandSpec, resp3: bool, out: &mut Vec<u8>) {
+fn describe(there: &Known, spec: &CommandSpec, resp3: bool, out: &mut Vec<u8>) {
     let name = spec.name.to_lowercase();
     let known = words::of(&name);
     encode::array_head(out, 10);
@@ -229,8 +279,9 @@ fn describe(spec: &CommandSpec, resp3: bool, out: &mut Vec<u8>) {
         describe_key(key, known.copied(), resp3, out);
     }
     // An empty set, but an array of what there is: so Redis has it.
-    set_head(spec.subcommands.len(), resp3 && spec.subcommands.is_empty(), out);
-    spec.subcommands.iter().for_each(|sub| describe(sub, resp3, out));
+    let subcommands = there.subcommands(spec);
+    set_head(subcommands.len(), resp3 && subcommands.is_empty(), out);
+    subcommands.iter().for_each(|sub| describe(there, sub, resp3, out));
 }
 
 fn describe_key(key: &KeySpec, known: Option<(&'static str, &'static str)>, resp3: bool, out: &mut Vec<u8>) {
