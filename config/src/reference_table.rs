@@ -109,6 +109,18 @@ pub const SECTIONS: &[Section] = &[
                 Is("1MiB"),
                 "With `prefer_replica`: how far a replica may be behind, in bytes of the replication stream, and still get reads.",
             ),
+            key(
+                "blocking_across_slots",
+                Choice(&["refuse", "poll"]),
+                Is("refuse"),
+                "What becomes of BLPOP, BRPOP, BLMPOP, BZPOPMIN, BZPOPMAX and BZMPOP with keys in several slots: a CROSSSLOT error, or a wait in the proxy, which looks at the keys again and again.",
+            ),
+            key(
+                "blocking_poll_ms",
+                Millis(1, 1000),
+                Is("20"),
+                "With `blocking_across_slots: poll`: the longest rest between two looks at the keys of one client. The first ones are shorter.",
+            ),
             key("client_limits", Kind::Section, Nothing, "What one client may make the proxy hold."),
         ],
     },

@@ -2,6 +2,7 @@
 
 use super::replies::Replies;
 use super::transaction::Transaction;
+use super::vigil::Vigil;
 use crate::pubsub::wire;
 use crate::worker::detour::Detour;
 use crate::worker::pin::Pin;
@@ -13,7 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::net::tcp::OwnedWriteHalf;
 
 /// What kind of request it was, for counting.
@@ -48,6 +49,8 @@ pub struct ListenerContext {
     pub password: Option<Secret>,
     /// Where reads may go.
     pub reads: Reads,
+    /// Keys of several slots may be waited for: the longest rest between two looks at them.
+    pub blocking_across_slots: Option<Duration>,
     /// Bounds on one client.
     pub limits: ClientLimits,
     /// Bounds on one request of an authenticated client.
@@ -62,6 +65,7 @@ impl ListenerContext {
             listen: config.listen,
             password: config.password.clone(),
             reads: config.reads,
+            blocking_across_slots: config.blocking_across_slots,
             request_limits: RequestLimits {
                 args_max: config.limits.args_max,
                 bulk_bytes_max: config.limits.bulk_bytes_max,
@@ -158,6 +162,8 @@ pub struct Client {
     pub pin: Option<Box<Pin>>,
     /// The connection over which it waits in a blocking command.
     pub blocked: Option<usize>,
+    /// Its wait for keys of several slots.
+    pub vigil: Option<Box<Vigil>>,
     /// What it queued since MULTI.
     pub transaction: Option<Box<Transaction>>,
     /// Requests that are being sent a second time.
@@ -197,6 +203,12 @@ impl Client {
     #[inline]
     pub fn is_subscribed(&self) -> bool {
         self.subscriptions != [0; wire::Kind::COUNT]
+    }
+
+    /// True while it waits for something to come, in a blocking command.
+    #[inline]
+    pub fn is_blocked(&self) -> bool {
+        self.blocked.is_some() || self.vigil.is_some()
     }
 
     /// True if there is nothing left to do for it but close.

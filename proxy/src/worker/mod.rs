@@ -16,6 +16,7 @@ pub mod shards;
 pub mod subscribe;
 pub mod tick;
 pub mod transact;
+pub mod vigil;
 
 use crate::client::state::{Admission, ListenerContext};
 use router::{BackendContext, Router, SharedRouter};

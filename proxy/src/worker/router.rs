@@ -129,6 +129,8 @@ pub struct Router {
     pub(super) by_lane: HashMap<(HostPort, Lane), usize>,
     /// Connections that are one client's own for a while.
     pub(super) pins: Pins,
+    /// Clients that wait for keys of several slots.
+    pub(super) vigils: usize,
     /// The lanes of each node of the snapshot.
     pub(super) nodes: Vec<NodeLanes>,
     pub(super) snapshot: Arc<Snapshot>,
@@ -185,6 +187,7 @@ impl Router {
                 connections: Slab::new(),
                 by_lane: HashMap::new(),
                 pins: Pins::default(),
+                vigils: 0,
                 nodes: Vec::new(),
                 turn: seed as usize,
                 dirty_connections: Vec::new(),
@@ -367,6 +370,7 @@ impl Router {
             transaction: None,
             pin: None,
             blocked: None,
+            vigil: None,
             detour: None,
             last: None,
             active: self.now,
@@ -392,6 +396,7 @@ impl Router {
         if self.client_mut(key).is_some() {
             self.close_pin_of(key);
             self.close_block_of(key);
+            self.leave_vigil(key);
             self.leave_subscriptions(key);
             self.clients.remove(key.index as usize);
             self.counters.clients.sub(1);
