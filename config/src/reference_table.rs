@@ -244,7 +244,7 @@ pub const SECTIONS: &[Section] = &[
                 "pinned_max",
                 Whole(1, 1_000_000),
                 Is("1000"),
-                "Connections of each worker that belong to one client for a while: after WATCH, and while a command blocks.",
+                "Connections of each worker that belong to one client for a while: after WATCH, and while a command blocks. As many more may wait for keys of several slots (`blocking_across_slots`).",
             ),
             key(
                 "pinned_idle_max",

@@ -87,10 +87,11 @@ class Cluster:
 
 
 class PointsmanAtCluster(Pointsman):
-    """Pointsman in front of a cluster."""
+    """Pointsman in front of a cluster; `options` are further keys of its listener."""
 
-    def __init__(self, cluster):
+    def __init__(self, cluster, **options):
         self._cluster = cluster
+        self._options = "".join(f", {key}: {value}" for key, value in options.items())
         super().__init__()
 
     def _start(self):
@@ -102,7 +103,7 @@ class PointsmanAtCluster(Pointsman):
         configuration.write_text(
             "workers: 2\n"
             f"admin: {{ listen: 127.0.0.1:{self.admin_port} }}\n"
-            f"listeners: [{{ listen: 127.0.0.1:{self.port} }}]\n"
+            f"listeners: [{{ listen: 127.0.0.1:{self.port}{self._options} }}]\n"
             f"backends: {{ main: {{ cluster: {{ seeds: [{seeds}] }} }} }}\n"
         )
         self.process = subprocess.Popen(

@@ -69,7 +69,8 @@ impl Recorder {
     pub fn start_up(&self) -> Vec<String> {
         for recorded in self.connections.lock().expect("nobody panicked").iter() {
             let requests = requests(&recorded.sent.lock().expect("nobody panicked"));
-            let Some(end) = requests.iter().position(|request| request.iter().any(|word| word == MARKER)) else {
+            let Some(end) = requests.iter().position(|request| request.iter().any(|word| word == MARKER))
+            else {
                 continue;
             };
             let replies = replies(&recorded.received.lock().expect("nobody panicked"));
@@ -77,7 +78,10 @@ impl Recorder {
                 .iter()
                 .enumerate()
                 .flat_map(|(place, request)| {
-                    [format!("> {}", masked(request)), format!("< {}", replies.get(place).map_or("nothing", shape))]
+                    [
+                        format!("> {}", masked(request)),
+                        format!("< {}", replies.get(place).map_or("nothing", shape)),
+                    ]
                 })
                 .collect();
         }
@@ -97,7 +101,11 @@ impl Recorder {
                 .expect("the golden file can be written");
         }
         let golden = fs::read_to_string(&path).unwrap_or_default();
-        assert_eq!(lines, golden.lines().collect::<Vec<_>>(), "{name} begins otherwise than golden/{name}.txt says");
+        assert_eq!(
+            lines,
+            golden.lines().collect::<Vec<_>>(),
+            "{name} begins otherwise than golden/{name}.txt says"
+        );
     }
 }
 

@@ -35,3 +35,4 @@ mod timeouts;
 mod topology;
 mod transactions;
 mod vigils;
+mod wait;

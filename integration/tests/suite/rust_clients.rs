@@ -80,8 +80,10 @@ fn t28_redis_rs_works_asynchronously() {
             let queue = format!("ra:{protocol}:queue");
             let _: () = connection.del(&queue).await.unwrap();
             let mut waiting = client.get_multiplexed_async_connection().await.expect("it connects");
+            let mut blpop = redis::cmd("BLPOP");
+            blpop.arg(&queue).arg(10);
             let (popped, pushed): (redis::RedisResult<(String, String)>, redis::RedisResult<i64>) = tokio::join!(
-                redis::cmd("BLPOP").arg(&queue).arg(10).query_async(&mut waiting),
+                blpop.query_async(&mut waiting),
                 connection.rpush(&queue, "job"),
             );
             // Asynchronous connections give up sooner than BLPOP unless they are told not to; this one is quick.
@@ -138,8 +140,10 @@ fn t28_fred_works() {
             let _: () = client.del(&queue).await.unwrap();
             let waiting = client.clone_new();
             waiting.init().await.expect("it connects");
-            let (popped, pushed) =
-                tokio::join!(waiting.blpop::<(String, String), _>(&queue, 10.0), client.rpush::<i64, _, _>(&queue, "job"));
+            let (popped, pushed) = tokio::join!(
+                waiting.blpop::<(String, String), _>(&queue, 10.0),
+                client.rpush::<i64, _, _>(&queue, "job")
+            );
             assert_eq!((popped.unwrap(), pushed.unwrap()), ((queue, "job".to_owned()), 1));
 
             let subscriber = client.clone_new();
@@ -147,8 +151,10 @@ fn t28_fred_works() {
             let mut messages = subscriber.message_rx();
             let channel = format!("fr:{name}:channel");
             let _: () = subscriber.subscribe(&channel).await.unwrap();
-            let heard: i64 = client.publish(&channel, "hello").await.unwrap();
-            assert!(heard >= 1);
+            // Its subscribe() ends before the answer is there.
+            while client.publish::<i64, _, _>(&channel, "hello").await.unwrap() == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
             let message = messages.recv().await.expect("it is there");
             assert_eq!(message.value.convert::<String>().unwrap(), "hello");
 

@@ -75,7 +75,11 @@ fn t59_what_moves_elements_or_reads_streams_stays_refused() {
     let cluster = Cluster::shared();
     let pointsman = polling(&cluster).start();
     let mut client = pointsman.client();
-    for line in ["BLMOVE t59{a} t59{b} LEFT LEFT 1", "XREAD BLOCK 1 STREAMS t59{a} t59{b} 0 0", "RENAME t59{a} t59{b}"] {
+    for line in [
+        "BLMOVE t59{a} t59{b} LEFT LEFT 1",
+        "XREAD BLOCK 1 STREAMS t59{a} t59{b} 0 0",
+        "RENAME t59{a} t59{b}",
+    ] {
         assert!(client.line(line).is_error_of("CROSSSLOT"), "{line}");
     }
     client.line("MULTI");
@@ -216,6 +220,25 @@ fn t59_t60_too_many_who_wait_are_told() {
     drop(waiting);
     wait_for_vigils(&pointsman, 0);
     assert!(one_more.line("BLPOP t59m:a t59m:b 0.05") == "*-1\r\n");
+}
+
+#[test]
+fn t59_t58_client_unblock_ends_it() {
+    let cluster = Cluster::shared();
+    let pointsman = polling(&cluster).start();
+    let (mut waiting, mut other) = (pointsman.client(), pointsman.client());
+    let id = waiting.line("CLIENT ID").int();
+    for (reason, answer) in
+        [("TIMEOUT", "*-1\r\n"), ("ERROR", "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n")]
+    {
+        waiting.send(&["BLPOP", "t59u:a", "t59u:b", "0"]);
+        wait_for_vigils(&pointsman, 1);
+        assert!(other.line("INFO clients").text().contains("blocked_clients:1"));
+        assert_eq!(other.line(&format!("CLIENT UNBLOCK {id} {reason}")).int(), 1);
+        assert!(waiting.read() == answer);
+        wait_for_vigils(&pointsman, 0);
+    }
+    assert_eq!(other.line(&format!("CLIENT UNBLOCK {id}")).int(), 0);
 }
 
 #[test]

@@ -13,3 +13,4 @@ pub mod session;
 pub mod state;
 pub mod transaction;
 pub mod vigil;
+pub mod written;

@@ -3,6 +3,7 @@
 use super::replies::Replies;
 use super::transaction::Transaction;
 use super::vigil::Vigil;
+use super::written::Written;
 use crate::pubsub::wire;
 use crate::worker::detour::Detour;
 use crate::worker::pin::Pin;
@@ -152,6 +153,8 @@ pub struct Client {
     pub in_flight: u32,
     /// Those of them that may write.
     pub writes_in_flight: u32,
+    /// Where it has written, for WAIT.
+    pub written: Written,
     /// Reads on their way to replicas: a write of the same client waits for them.
     pub replica_reads: u32,
     /// Version of the snapshot that its requests in flight were planned with.
@@ -160,8 +163,8 @@ pub struct Client {
     pub identity: Option<Box<Identity>>,
     /// The connection of its own that it holds.
     pub pin: Option<Box<Pin>>,
-    /// The connection over which it waits in a blocking command.
-    pub blocked: Option<usize>,
+    /// The connections over which it waits: for something to come, or for its writes to arrive.
+    pub blocked: Vec<usize>,
     /// Its wait for keys of several slots.
     pub vigil: Option<Box<Vigil>>,
     /// What it queued since MULTI.
@@ -208,7 +211,7 @@ impl Client {
     /// True while it waits for something to come, in a blocking command.
     #[inline]
     pub fn is_blocked(&self) -> bool {
-        self.blocked.is_some() || self.vigil.is_some()
+        !self.blocked.is_empty() || self.vigil.is_some()
     }
 
     /// True if there is nothing left to do for it but close.

@@ -162,7 +162,10 @@ impl Router {
                 return local::answer(self, key, spec, args);
             }
             // In a transaction nothing waits.
-            Plan::Slot { spec, slot } | Plan::Primary { spec, slot } | Plan::Block { spec, slot } => {
+            Plan::Slot { spec, slot }
+            | Plan::Primary { spec, slot }
+            | Plan::Block { spec, slot }
+            | Plan::Publish { spec, slot } => {
                 self.queue(key, spec, self.has_keys(spec).then_some(slot), args)
             }
             Plan::Split { spec, kind } => {
@@ -183,6 +186,7 @@ impl Router {
             Plan::Local { spec }
             | Plan::Everyone { spec }
             | Plan::Shards { spec }
+            | Plan::Wait { spec }
             | Plan::Subscription { spec } => Err(Refused::NotInTransaction(spec)),
             Plan::Refuse(refusal) => Err(Refused::Plan(refusal)),
         };

@@ -17,6 +17,9 @@ use pointsman_protocol::command;
 use pointsman_protocol::resp::{Args, encode};
 use std::time::Duration;
 
+/// What a client is told whose wait another one ended with an error.
+const UNBLOCKED: &[u8] = b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n";
+
 impl Router {
     /// True if a request whose keys are in several slots is one to keep vigil for.
     #[cold]
@@ -167,6 +170,15 @@ impl Router {
         self.resume(key);
     }
 
+    /// Ends a client's vigil by CLIENT UNBLOCK. Should an element be on its way to it, it gets that instead.
+    pub(super) fn unblock_vigil(&mut self, key: ClientKey, with_error: bool) {
+        let Some(vigil) = self.client_mut(key).and_then(|client| client.vigil.as_mut()) else { return };
+        let answer = if with_error { UNBLOCKED.to_vec() } else { vigil.nothing() };
+        if vigil.end(&answer) {
+            self.end_vigil(key, &answer);
+        }
+    }
+
     /// A client that may be keeping vigil has left.
     pub(super) fn leave_vigil(&mut self, key: ClientKey) {
         if self.client_mut(key).and_then(|client| client.vigil.take()).is_some() {
@@ -176,6 +188,10 @@ impl Router {
 
     fn count_vigils(&mut self, change: isize) {
         self.vigils = self.vigils.saturating_add_signed(change);
+        match change {
+            1.. => self.counters.blocked.add(1),
+            _ => self.counters.blocked.sub(1),
+        }
         self.counters.vigils.set(self.vigils as u64);
     }
 }
