@@ -82,10 +82,8 @@ fn t28_redis_rs_works_asynchronously() {
             let mut waiting = client.get_multiplexed_async_connection().await.expect("it connects");
             let mut blpop = redis::cmd("BLPOP");
             blpop.arg(&queue).arg(10);
-            let (popped, pushed): (redis::RedisResult<(String, String)>, redis::RedisResult<i64>) = tokio::join!(
-                blpop.query_async(&mut waiting),
-                connection.rpush(&queue, "job"),
-            );
+            let (popped, pushed): (redis::RedisResult<(String, String)>, redis::RedisResult<i64>) =
+                tokio::join!(blpop.query_async(&mut waiting), connection.rpush(&queue, "job"),);
             // Asynchronous connections give up sooner than BLPOP unless they are told not to; this one is quick.
             assert_eq!((popped.unwrap(), pushed.unwrap()), ((queue, "job".to_owned()), 1));
         }
