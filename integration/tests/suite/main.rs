@@ -17,6 +17,7 @@ mod facade;
 mod failure;
 mod identity;
 mod keys;
+mod later_commands;
 mod layers;
 mod leaving;
 mod local;
