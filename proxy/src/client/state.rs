@@ -6,7 +6,7 @@ use super::written::Written;
 use crate::pubsub::wire;
 use crate::worker::detour::Detour;
 use crate::worker::pin::Pin;
-use pointsman_config::{ClientLimits, Reads, Secret};
+use pointsman_config::{ClientLimits, CrossSlot, MultiAcrossSlots, Reads, Secret};
 use pointsman_protocol::command::CommandSpec;
 use pointsman_protocol::resp::RequestLimits;
 use std::net::SocketAddr;
@@ -49,6 +49,10 @@ pub struct ListenerContext {
     pub password: Option<Secret>,
     /// Where reads may go.
     pub reads: Reads,
+    /// What becomes of set algebra over several slots.
+    pub cross_slot: CrossSlot,
+    /// What becomes of transactions over several slots.
+    pub multi_across_slots: MultiAcrossSlots,
     /// Bounds on one client.
     pub limits: ClientLimits,
     /// Bounds on one request of an authenticated client.
@@ -63,6 +67,8 @@ impl ListenerContext {
             listen: config.listen,
             password: config.password.clone(),
             reads: config.reads,
+            cross_slot: config.cross_slot,
+            multi_across_slots: config.multi_across_slots,
             request_limits: RequestLimits {
                 args_max: config.limits.args_max,
                 bulk_bytes_max: config.limits.bulk_bytes_max,
