@@ -88,6 +88,8 @@ pub struct WorkerCounters {
     pub cross_slot_refused: Counter,
     /// Late replies thrown away.
     pub orphan_replies: Counter,
+    /// Replies of nodes that speak only RESP2, told in RESP3.
+    pub converted_replies: Counter,
     /// Subscriptions.
     pub pubsub: PubSubCounters,
 }

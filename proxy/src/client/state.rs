@@ -7,6 +7,7 @@ use crate::pubsub::wire;
 use crate::worker::detour::Detour;
 use crate::worker::pin::Pin;
 use pointsman_config::{ClientLimits, CrossSlot, MultiAcrossSlots, Reads, Secret};
+use pointsman_protocol::HostPort;
 use pointsman_protocol::command::CommandSpec;
 use pointsman_protocol::resp::RequestLimits;
 use std::net::SocketAddr;
@@ -53,6 +54,10 @@ pub struct ListenerContext {
     pub cross_slot: CrossSlot,
     /// What becomes of transactions over several slots.
     pub multi_across_slots: MultiAcrossSlots,
+    /// The proxy presents itself as a cluster of one node.
+    pub facade: bool,
+    /// The address of that node, if clients are not to be told the one they connected to.
+    pub advertise: Option<HostPort>,
     /// Bounds on one client.
     pub limits: ClientLimits,
     /// Bounds on one request of an authenticated client.
@@ -69,6 +74,8 @@ impl ListenerContext {
             reads: config.reads,
             cross_slot: config.cross_slot,
             multi_across_slots: config.multi_across_slots,
+            facade: config.cluster_facade,
+            advertise: config.advertise.clone(),
             request_limits: RequestLimits {
                 args_max: config.limits.args_max,
                 bulk_bytes_max: config.limits.bulk_bytes_max,
