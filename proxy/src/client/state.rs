@@ -7,7 +7,7 @@ use super::written::Written;
 use crate::pubsub::wire;
 use crate::worker::detour::Detour;
 use crate::worker::pin::Pin;
-use pointsman_config::{ClientLimits, Reads, Secret};
+use pointsman_config::{ClientLimits, CrossSlot, MultiAcrossSlots, Reads, Secret};
 use pointsman_protocol::HostPort;
 use pointsman_protocol::command::CommandSpec;
 use pointsman_protocol::resp::RequestLimits;
@@ -53,6 +53,10 @@ pub struct ListenerContext {
     pub reads: Reads,
     /// Keys of several slots may be waited for: the longest rest between two looks at them.
     pub blocking_across_slots: Option<Duration>,
+    /// What becomes of set algebra over several slots.
+    pub cross_slot: CrossSlot,
+    /// What becomes of transactions over several slots.
+    pub multi_across_slots: MultiAcrossSlots,
     /// The proxy presents itself as a cluster of one node.
     pub facade: bool,
     /// The address of that node, if clients are not to be told the one they connected to.
@@ -72,6 +76,8 @@ impl ListenerContext {
             password: config.password.clone(),
             reads: config.reads,
             blocking_across_slots: config.blocking_across_slots,
+            cross_slot: config.cross_slot,
+            multi_across_slots: config.multi_across_slots,
             facade: config.cluster_facade,
             advertise: config.advertise.clone(),
             request_limits: RequestLimits {
