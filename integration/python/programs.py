@@ -21,6 +21,9 @@ GOLDEN = HERE / "golden"
 MARKER = b"golden:start"
 PROGRAM_SECONDS = 120
 
+# What a listener allows to applications that were written for one Redis.
+ONE_REDIS = ("multi_across_slots: best_effort", "blocking_across_slots: poll")
+
 # Errors that libraries meet at any Redis: what only a managed service has, and a script's first call.
 EXPECTED_ERRORS = re.compile(r"^-?(ERR unknown subcommand 'maint_notifications'|NOSCRIPT )", re.IGNORECASE)
 

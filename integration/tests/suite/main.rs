@@ -17,6 +17,7 @@ mod differential;
 mod embedded;
 mod facade;
 mod failure;
+mod guarded;
 mod identity;
 mod keys;
 mod later_commands;
