@@ -86,6 +86,8 @@ pub struct WorkerCounters {
     pub cross_slot_bytes: Counter,
     /// Such requests that met a cap on them.
     pub cross_slot_refused: Counter,
+    /// Clients that wait for keys of several slots.
+    pub vigils: Counter,
     /// Late replies thrown away.
     pub orphan_replies: Counter,
     /// Replies of nodes that speak only RESP2, told in RESP3.
