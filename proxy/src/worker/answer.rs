@@ -167,13 +167,12 @@ impl Router {
             client.written.note(request.slot);
         }
         client.replica_reads -= u32::from(request.traits.replica && client.replica_reads > 0);
-        let mut asks = None;
         match request.part {
             Some(_) if request.traits.vigil => return self.vigil_answered(request, bytes),
             Some(part) => match client.replies.fill_part(request.ticket, part, bytes) {
                 Filled::Part => {}
                 Filled::Whole => self.counters.request(Class::Multi, outcome),
-                Filled::Asks(sequel) => asks = Some(sequel),
+                Filled::Asks(sequel) => return self.ask_on(request, sequel),
             },
             None => {
                 let class = if request.traits.write { Class::Write } else { Class::Read };
@@ -192,9 +191,6 @@ impl Router {
         let (dirty, paused) = (client.dirty, client.paused);
         if client.detour.is_some() {
             self.detour_settled(key, request.slot, request.traits.detour);
-        }
-        if let Some(sequel) = asks {
-            return self.ask_on(key, request.ticket, sequel);
         }
         if !dirty {
             self.mark_client(key);

@@ -152,7 +152,11 @@ impl Router {
 
     /// Asks what is still missing for an answer. The ticket is open.
     #[cold]
-    pub(super) fn ask_on(&mut self, key: ClientKey, ticket: Ticket, sequel: Sequel) {
+    pub(super) fn ask_on(&mut self, request: &Request, sequel: Sequel) {
+        let (key, ticket) = (request.client, request.ticket);
+        if self.client_mut(key).is_some_and(|client| client.detour.is_some()) {
+            self.detour_settled(key, request.slot, request.traits.detour);
+        }
         match sequel {
             Sequel::Types(keys) => self.ask_types(key, ticket, &keys),
             Sequel::Store(store) => self.store(key, ticket, &store),
