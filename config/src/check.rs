@@ -159,7 +159,6 @@ fn listener(
         backend: backend_of(section, backends),
         password: password(section, outside),
         reads: Reads { policy: policy.value, max_lag_bytes: section.number("max_lag_bytes").value },
-        blocking_across_slots: across.value.then_some(poll),
         cross_slot: CrossSlot {
             compute: section.choice("cross_slot", &[("refuse", false), ("compute", true)], false).value,
             bytes_max: section.number("cross_slot_bytes_max").value as usize,
@@ -172,6 +171,7 @@ fn listener(
                 MultiAcrossSlots::Refuse,
             )
             .value,
+        blocking_across_slots: across.value.then_some(poll),
         cluster_facade: section.choice("cluster_facade", &[("false", false), ("true", true)], false).value,
         advertise: advertise(section),
         limits: limits(&section.child("client_limits", "listeners[].client_limits")),

@@ -1,6 +1,6 @@
 //! Who a client is, and where it stands.
 
-use super::replies::Replies;
+use super::replies::{Replies, Ticket};
 use super::transaction::Transaction;
 use super::vigil::Vigil;
 use super::written::Written;
@@ -52,12 +52,12 @@ pub struct ListenerContext {
     pub password: Option<Secret>,
     /// Where reads may go.
     pub reads: Reads,
-    /// Keys of several slots may be waited for: the longest rest between two looks at them.
-    pub blocking_across_slots: Option<Duration>,
     /// What becomes of set algebra over several slots.
     pub cross_slot: CrossSlot,
     /// What becomes of transactions over several slots.
     pub multi_across_slots: MultiAcrossSlots,
+    /// Keys of several slots may be waited for: the longest rest between two looks at them.
+    pub blocking_across_slots: Option<Duration>,
     /// The proxy presents itself as a cluster of one node.
     pub facade: bool,
     /// The address of that node, if clients are not to be told the one they connected to.
@@ -76,9 +76,9 @@ impl ListenerContext {
             listen: config.listen,
             password: config.password.clone(),
             reads: config.reads,
-            blocking_across_slots: config.blocking_across_slots,
             cross_slot: config.cross_slot,
             multi_across_slots: config.multi_across_slots,
+            blocking_across_slots: config.blocking_across_slots,
             facade: config.cluster_facade,
             advertise: config.advertise.clone(),
             request_limits: RequestLimits {
@@ -207,6 +207,10 @@ pub struct Client {
     pub authenticated: bool,
     /// It speaks RESP3.
     pub resp3: bool,
+    /// The database it selected.
+    pub database: u16,
+    /// The database it will have once the transaction with this ticket was executed.
+    pub selecting: Option<(Ticket, u16)>,
     /// Its subscriptions: channels, patterns, shard channels.
     pub subscriptions: [u32; wire::Kind::COUNT],
 }

@@ -32,7 +32,7 @@ impl Router {
             self.refuse(key, args, &Refusal::CrossSlot);
             return Step::Done;
         }
-        let (question, parts) = match Question::read(spec, args, resp3) {
+        let (question, parts) = match Question::read(spec, args, resp3, &self.division) {
             Ok(read) => read,
             Err(text) => {
                 self.answer(key, Outcome::Error, |out| encode::error(out, text));

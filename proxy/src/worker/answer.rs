@@ -105,6 +105,10 @@ impl Router {
             }
             ErrorCode::Other if entry.request.traits.script && self.heal_script(id, &entry, bytes) => return,
             ErrorCode::Other => {
+                // What a script that writes says on a node that became a replica.
+                if bytes.starts_with(b"-READONLY ") {
+                    self.context.snapshots.request_refresh("readonly");
+                }
                 let connection = &self.connections[id];
                 if entry.request.traits.attempts == 0 && !entry.request.traits.blocking {
                     connection.counters.latency(self.now.saturating_sub(entry.request.since));
@@ -167,14 +171,23 @@ impl Router {
             client.written.note(request.slot);
         }
         client.replica_reads -= u32::from(request.traits.replica && client.replica_reads > 0);
-        let mut asks = None;
         match request.part {
             Some(_) if request.traits.guard => return self.guard_answered(request, bytes, outcome),
             Some(_) if request.traits.vigil => return self.vigil_answered(request, bytes),
             Some(part) => match client.replies.fill_part(request.ticket, part, bytes) {
                 Filled::Part => {}
-                Filled::Whole => self.counters.request(Class::Multi, outcome),
-                Filled::Asks(sequel) => asks = Some(sequel),
+                Filled::Whole => {
+                    if let Some((_, database)) =
+                        client.selecting.take_if(|(ticket, _)| *ticket == request.ticket)
+                        && bytes.first() == Some(&b'*')
+                        && bytes.get(1) != Some(&b'-')
+                    {
+                        // Not null and no error: it was executed.
+                        client.database = database;
+                    }
+                    self.counters.request(Class::Multi, outcome);
+                }
+                Filled::Asks(sequel) => return self.ask_on(request, sequel),
             },
             None => {
                 let class = if request.traits.write { Class::Write } else { Class::Read };
@@ -193,9 +206,6 @@ impl Router {
         let (dirty, paused) = (client.dirty, client.paused);
         if client.detour.is_some() {
             self.detour_settled(key, request.slot, request.traits.detour);
-        }
-        if let Some(sequel) = asks {
-            return self.ask_on(key, request.ticket, sequel);
         }
         if !dirty {
             self.mark_client(key);

@@ -5,7 +5,7 @@ use pointsman_protocol::resp::args::OwnedArgs;
 fn ask(line: &str, resp3: bool) -> Result<(Question, Vec<String>), &'static str> {
     let owned = OwnedArgs::new(&line.split(' ').collect::<Vec<_>>());
     let spec = command::resolve(owned.args()).unwrap();
-    let (question, parts) = Question::read(spec, owned.args(), resp3)?;
+    let (question, parts) = Question::read(spec, owned.args(), resp3, &Division::Slots)?;
     Ok((question, parts.iter().map(|(_, bytes)| words(bytes)).collect()))
 }
 
@@ -148,7 +148,7 @@ fn a_merge_leaves_the_destination_to_its_node() {
 #[test]
 fn a_key_beside_another_is_in_its_slot() {
     for key in [&b"plain"[..], b"{tag}x", b"x{tag}y", b"a}b", b"{}x", b"", b"{a", b"}{"] {
-        let beside = key_beside(key, b":s");
+        let beside = key_beside(key, b":s", &Division::Slots);
         assert_eq!(Slot::of(&beside), Slot::of(key), "{key:?}");
         assert!(beside.ends_with(b":s"));
     }
@@ -164,7 +164,7 @@ fn a_failed_step_of_a_store_is_told() {
 #[test]
 fn large_results_come_in_several_commands() {
     let members: Vec<String> = (0..5000).map(|number| number.to_string()).collect();
-    let store = store(b"d", b"SADD", members.iter().map(|member| member.as_bytes()), members.len(), 1);
+    let store = store(Slot::ZERO, b"d", b"SADD", members.iter().map(|member| member.as_bytes()), members.len(), 1);
     assert_eq!((store.ahead, store.told.as_slice()), (4, &b":5000\r\n"[..]));
     assert_eq!(memchr::memmem::find_iter(&store.bytes, b"SADD").count(), 2);
 }

@@ -16,6 +16,7 @@ pub mod hold;
 pub mod sets;
 pub mod sorted;
 
+use crate::route::division::Division;
 use pointsman_protocol::Slot;
 use pointsman_protocol::command::CommandSpec;
 use pointsman_protocol::resp::{Args, encode, reply};
@@ -64,6 +65,7 @@ pub struct Question {
     sources: Vec<usize>,
     options: sorted::Options,
     resp3: bool,
+    division: Division,
 }
 
 /// A request to be sent to a slot.
@@ -126,6 +128,7 @@ impl Question {
         spec: &CommandSpec,
         args: Args<'_>,
         resp3: bool,
+        division: &Division,
     ) -> Result<(Question, Vec<Part>), &'static str> {
         let (family, op) = known(spec.name).ok_or(SYNTAX)?;
         let stores = spec.name.ends_with("STORE") || spec.name == "PFMERGE";
@@ -155,13 +158,14 @@ impl Question {
             _ => {}
         }
         let (sources, parts) = match family {
-            Family::Sets => set_parts(op, &keys),
+            Family::Sets => set_parts(op, &keys, division),
             Family::Sorted => {
-                key_parts(&keys, |out, key| encode::request(out, &[&b"ZUNION"[..], b"1", key, b"WITHSCORES"]))
+                key_parts(&keys, division, |out, key| encode::request(out, &[&b"ZUNION"[..], b"1", key, b"WITHSCORES"]))
             }
-            Family::Counters => key_parts(&keys, |out, key| encode::request(out, &[&b"GET"[..], key])),
+            Family::Counters => key_parts(&keys, division, |out, key| encode::request(out, &[&b"GET"[..], key])),
         };
-        Ok((Question { family, op, form, sources, options, resp3 }, parts))
+        let division = division.clone();
+        Ok((Question { family, op, form, sources, options, resp3, division }, parts))
     }
 
     /// True if it ends with a write.
@@ -227,7 +231,7 @@ impl Question {
             Form::Count(limit) => encode::integer(&mut out, members.len().min(*limit) as i64),
             Form::Store(key) => {
                 let words = members.iter().copied();
-                return Outcome::Write(store(key, b"SADD", words, members.len(), 1));
+                return Outcome::Write(store(self.division.slot(key), key, b"SADD", words, members.len(), 1));
             }
         }
         Outcome::Tell(out)
@@ -243,7 +247,7 @@ impl Question {
                     result.iter().map(|scored| scored.told(sorted::Style::Shortest)).collect();
                 let words =
                     scores.iter().zip(result).flat_map(|(score, scored)| [score.as_slice(), scored.member]);
-                return Outcome::Write(store(key, b"ZADD", words, result.len(), 2));
+                return Outcome::Write(store(self.division.slot(key), key, b"ZADD", words, result.len(), 2));
             }
         }
         Outcome::Tell(out)
@@ -257,8 +261,8 @@ impl Question {
         };
         // The node merges, so that what is added to the destination meanwhile is not lost; it needs the
         // registers under a key, which is there in no moment that others can see.
-        let slot = Slot::of(key);
-        let aside = key_beside(key, b":pointsman:pfmerge");
+        let slot = self.division.slot(key);
+        let aside = key_beside(key, b":pointsman:pfmerge", &self.division);
         encode::request(&mut out, &["MULTI"]);
         encode::request(&mut out, &[&b"SET"[..], &aside, &registers.dense()]);
         encode::request(&mut out, &[&b"PFMERGE"[..], key, &aside]);
@@ -276,6 +280,7 @@ pub fn stored(bytes: &[u8], told: &[u8]) -> Vec<u8> {
 
 /// The write of a set or sorted set: what was there goes, in the same moment.
 fn store<'a>(
+    slot: Slot,
     key: &[u8],
     verb: &[u8],
     mut words: impl Iterator<Item = &'a [u8]>,
@@ -284,7 +289,7 @@ fn store<'a>(
 ) -> Store {
     let mut told = Vec::new();
     encode::integer(&mut told, members as i64);
-    let (slot, mut bytes) = (Slot::of(key), Vec::new());
+    let mut bytes = Vec::new();
     if members == 0 {
         encode::request(&mut bytes, &[&b"DEL"[..], key]);
         return Store { slot, bytes, ahead: 0, told };
@@ -306,12 +311,12 @@ fn store<'a>(
 }
 
 /// Sets are joined by the nodes as far as they lie in one slot. Gives the order of the parts, and the parts.
-fn set_parts(op: Op, keys: &[&[u8]]) -> (Vec<usize>, Vec<Part>) {
+fn set_parts(op: Op, keys: &[&[u8]], division: &Division) -> (Vec<usize>, Vec<Part>) {
     let mut by_slot: BTreeMap<Slot, Vec<&[u8]>> = BTreeMap::new();
     for key in keys {
-        by_slot.entry(Slot::of(key)).or_default().push(key);
+        by_slot.entry(division.slot(key)).or_default().push(key);
     }
-    let first = keys.first().map(|key| Slot::of(key));
+    let first = keys.first().map(|key| division.slot(key));
     let mut slots: Vec<(Slot, Vec<&[u8]>)> = by_slot.into_iter().collect();
     // What is subtracted from comes first.
     slots.sort_by_key(|(slot, _)| Some(*slot) != first);
@@ -334,7 +339,7 @@ fn set_parts(op: Op, keys: &[&[u8]]) -> (Vec<usize>, Vec<Part>) {
 }
 
 /// One part a key, each key once. Gives the part of each key, and the parts.
-fn key_parts(keys: &[&[u8]], write: impl Fn(&mut Vec<u8>, &[u8])) -> (Vec<usize>, Vec<Part>) {
+fn key_parts(keys: &[&[u8]], division: &Division, write: impl Fn(&mut Vec<u8>, &[u8])) -> (Vec<usize>, Vec<Part>) {
     let (mut places, mut parts) = (HashMap::new(), Vec::new());
     let sources = keys
         .iter()
@@ -342,7 +347,7 @@ fn key_parts(keys: &[&[u8]], write: impl Fn(&mut Vec<u8>, &[u8])) -> (Vec<usize>
             *places.entry(*key).or_insert_with(|| {
                 let mut bytes = Vec::new();
                 write(&mut bytes, key);
-                parts.push((Slot::of(key), bytes));
+                parts.push((division.slot(key), bytes));
                 parts.len() - 1
             })
         })
@@ -351,18 +356,18 @@ fn key_parts(keys: &[&[u8]], write: impl Fn(&mut Vec<u8>, &[u8])) -> (Vec<usize>
 }
 
 /// Another key of the same slot, named after this one.
-fn key_beside(key: &[u8], suffix: &[u8]) -> Vec<u8> {
-    let slot = Slot::of(key);
+fn key_beside(key: &[u8], suffix: &[u8], division: &Division) -> Vec<u8> {
+    let slot = division.slot(key);
     let tagged = |tag: &[u8]| [b"{", tag, b"}", suffix].concat();
     // A key with braces of its own may not serve as a tag.
     let candidates = [[key, suffix].concat(), tagged(key)];
-    if let Some(name) = candidates.into_iter().find(|name| Slot::of(name) == slot) {
+    if let Some(name) = candidates.into_iter().find(|name| division.slot(name) == slot) {
         return name;
     }
     // Every slot has a number among the first two hundred thousand.
     (0..1_000_000u32)
         .map(|number| tagged(format!("{number}").as_bytes()))
-        .find(|name| Slot::of(name) == slot)
+        .find(|name| division.slot(name) == slot)
         .unwrap_or_else(|| key.to_vec())
 }
 
