@@ -164,7 +164,8 @@ fn a_failed_step_of_a_store_is_told() {
 #[test]
 fn large_results_come_in_several_commands() {
     let members: Vec<String> = (0..5000).map(|number| number.to_string()).collect();
-    let store = store(Slot::ZERO, b"d", b"SADD", members.iter().map(|member| member.as_bytes()), members.len(), 1);
+    let store =
+        store(Slot::ZERO, b"d", b"SADD", members.iter().map(|member| member.as_bytes()), members.len(), 1);
     assert_eq!((store.ahead, store.told.as_slice()), (4, &b":5000\r\n"[..]));
     assert_eq!(memchr::memmem::find_iter(&store.bytes, b"SADD").count(), 2);
 }

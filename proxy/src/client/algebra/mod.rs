@@ -159,10 +159,12 @@ impl Question {
         }
         let (sources, parts) = match family {
             Family::Sets => set_parts(op, &keys, division),
-            Family::Sorted => {
-                key_parts(&keys, division, |out, key| encode::request(out, &[&b"ZUNION"[..], b"1", key, b"WITHSCORES"]))
+            Family::Sorted => key_parts(&keys, division, |out, key| {
+                encode::request(out, &[&b"ZUNION"[..], b"1", key, b"WITHSCORES"])
+            }),
+            Family::Counters => {
+                key_parts(&keys, division, |out, key| encode::request(out, &[&b"GET"[..], key]))
             }
-            Family::Counters => key_parts(&keys, division, |out, key| encode::request(out, &[&b"GET"[..], key])),
         };
         let division = division.clone();
         Ok((Question { family, op, form, sources, options, resp3, division }, parts))
@@ -339,7 +341,11 @@ fn set_parts(op: Op, keys: &[&[u8]], division: &Division) -> (Vec<usize>, Vec<Pa
 }
 
 /// One part a key, each key once. Gives the part of each key, and the parts.
-fn key_parts(keys: &[&[u8]], division: &Division, write: impl Fn(&mut Vec<u8>, &[u8])) -> (Vec<usize>, Vec<Part>) {
+fn key_parts(
+    keys: &[&[u8]],
+    division: &Division,
+    write: impl Fn(&mut Vec<u8>, &[u8]),
+) -> (Vec<usize>, Vec<Part>) {
     let (mut places, mut parts) = (HashMap::new(), Vec::new());
     let sources = keys
         .iter()
