@@ -5,6 +5,8 @@
 //! under keys of their own, and nothing is measured in time except that something must end.
 
 mod admin;
+mod bad_backend;
+mod bad_input;
 mod blocking;
 mod chaos;
 mod clients;
@@ -14,6 +16,7 @@ mod configuration;
 mod differential;
 mod embedded;
 mod failure;
+mod fairness;
 mod identity;
 mod keys;
 mod layers;
@@ -35,4 +38,5 @@ mod split;
 mod timeouts;
 mod topology;
 mod transactions;
+mod traps;
 mod wait;

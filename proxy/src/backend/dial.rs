@@ -4,9 +4,11 @@
 use super::connection::Phase;
 use super::handshake;
 use super::lanes::Lane;
+use super::transactions;
 use crate::route::retry::{RetryLimits, backoff};
 use crate::worker::inbound::Inbound;
 use crate::worker::router::{BackendContext, Router, SharedRouter};
+use pointsman_config::BackendKind;
 use pointsman_protocol::HostPort;
 use pointsman_protocol::resp::{ReplyError, ReplyScanner, reply};
 use socket2::{SockRef, TcpKeepalive};
@@ -16,7 +18,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::OwnedReadHalf;
 
 /// Reads of one connection before others get their turn.
 const READS_PER_TURN: usize = 4;
@@ -43,10 +45,9 @@ pub async fn run(router: SharedRouter, id: usize) {
         {
             // Given up while it was dialled: what waits on it must not be sent any more.
             Ok(_) if is_given_up(&router, id) => return router.borrow_mut().pin_lost(id),
-            Ok(stream) => {
-                tracing::debug!(node = %address, ?lane, "connected");
-                let (reader, writer) = stream.into_split();
-                let reason = serve(&router, id, reader, writer).await;
+            Ok((stream, transactions)) => {
+                tracing::debug!(node = %address, ?lane, transactions, "connected");
+                let reason = serve(&router, id, stream, transactions).await;
                 let mut router = router.borrow_mut();
                 let Some(connection) = router.connection(id) else { return };
                 // A node that accepts connections only to close them is not run at without a pause.
@@ -122,15 +123,19 @@ fn is_given_up(router: &SharedRouter, id: usize) -> bool {
 }
 
 /// Dials a connection of this router. One that is to be a client's own learns how the node names it: by
-/// that name its client can be unblocked.
+/// that name its client can be unblocked. The flag says whether the node lets us execute transactions.
 async fn open(
     router: &SharedRouter,
     id: usize,
     context: &BackendContext,
     address: &HostPort,
     lane: Lane,
-) -> Result<TcpStream, String> {
+) -> Result<(TcpStream, bool), String> {
     let mut stream = dial(context, address, lane).await?;
+    // Where none is sent, none need be possible: to replicas, beside a script, to bundled nodes.
+    let bundled = matches!(context.config.kind, BackendKind::Bundled(_));
+    let none_sent = lane.readonly || lane.index == Lane::ASIDE || bundled;
+    let transactions = none_sent || transactions::are_allowed(&mut stream).await?;
     if router.borrow_mut().connection(id).is_some_and(|connection| connection.pinned) {
         stream.write_all(b"*2\r\n$6\r\nCLIENT\r\n$2\r\nID\r\n").await.map_err(|error| error.to_string())?;
         let number = reply::integer(&read_reply(&mut stream).await?);
@@ -138,7 +143,7 @@ async fn open(
             connection.number = number.and_then(|number| u64::try_from(number).ok());
         }
     }
-    Ok(stream)
+    Ok((stream, transactions))
 }
 
 /// Connects and says the handshake. The host name is looked up anew each time.
@@ -167,7 +172,7 @@ pub(crate) async fn dial(
     Ok(stream)
 }
 
-async fn read_reply(stream: &mut TcpStream) -> Result<Vec<u8>, String> {
+pub(super) async fn read_reply(stream: &mut TcpStream) -> Result<Vec<u8>, String> {
     let (mut bytes, mut scanner) = (Vec::new(), ReplyScanner::new());
     loop {
         // One request is outstanding, so what arrives is its reply and nothing behind it.
@@ -185,11 +190,12 @@ async fn read_reply(stream: &mut TcpStream) -> Result<Vec<u8>, String> {
 }
 
 /// Reads replies until the connection ends; gives why it did.
-async fn serve(router: &SharedRouter, id: usize, reader: OwnedReadHalf, writer: OwnedWriteHalf) -> String {
+async fn serve(router: &SharedRouter, id: usize, stream: TcpStream, transactions: bool) -> String {
+    let (reader, writer) = stream.into_split();
     {
         let mut router = router.borrow_mut();
         router.read_clock();
-        router.connection_up(id, writer);
+        router.connection_up(id, writer, transactions);
     }
     let mut side = ReadingSide { id, reader, scanner: ReplyScanner::new(), inbound: Inbound::default() };
     poll_fn(|cx| side.poll(&mut router.borrow_mut(), cx)).await

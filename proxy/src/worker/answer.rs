@@ -68,6 +68,11 @@ impl Router {
             }
             _ => bytes,
         };
+        if entry.request.ahead > 0
+            && let Some(kind) = self.transactions_lost(id, &entry.request, bytes)
+        {
+            return self.settle_failure(&entry.request, kind);
+        }
         let connection = &self.connections[id];
         let code = match ErrorCode::of(bytes) {
             code if entry.request.traits.script && !believable(code, bytes) => ErrorCode::Other,
@@ -156,6 +161,9 @@ impl Router {
         client.replica_reads -= u32::from(request.traits.replica && client.replica_reads > 0);
         match request.part {
             Some(part) => match client.replies.fill_part(request.ticket, part, bytes) {
+                Filled::Part if client.replies.gathered() > self.context.config.reply_bytes_max => {
+                    client.replies.give_up_gather(request.ticket);
+                }
                 Filled::Part => {}
                 Filled::Whole => self.counters.request(Class::Multi, outcome),
                 Filled::Asks(wanted) => return self.ask_types(key, request.ticket, wanted),
