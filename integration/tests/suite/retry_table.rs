@@ -110,7 +110,7 @@ fn table() -> Vec<(Fault, [Outcome; 9])> {
         (Refused, DIALLED),
         (Handshake("AUTH", "WRONGPASS invalid username-password pair or user is disabled."), DIALLED),
         (Handshake("AUTH", "ERR max number of clients reached"), DIALLED),
-        (Handshake("HELLO", "NOPROTO unsupported protocol version"), DIALLED),
+        (Handshake("HELLO", "ERR max number of clients reached"), DIALLED),
         (A(Act::CloseBefore), SURE_OF_NOTHING),
         (A(Act::CloseAfter), SURE_OF_NOTHING),
         (A(Act::CloseWithin(3)), SURE_OF_NOTHING),
