@@ -49,6 +49,7 @@ pub struct Gather {
     /// Nothing is kept of what still comes: `first_error` is the answer.
     given_up: bool,
     local: Vec<(u32, Vec<u8>)>,
+    without_last: bool,
 }
 
 /// What a client is told when a part cannot be joined with the others.
@@ -58,7 +59,7 @@ impl Gather {
     /// For a split command whose keys are `placed` in the order in which the parts are sent.
     pub fn split(kind: SplitKind, placed: &[Placed]) -> Gather {
         let mut gather = Gather::new(Join::Split(kind));
-        if kind == SplitKind::Mget {
+        if kind.is_array() {
             gather.places.extend(placed.iter().map(|(_, place)| *place));
             gather.values.resize(placed.len(), (0, 0));
         }
@@ -82,9 +83,11 @@ impl Gather {
 
     /// For a transaction of which the proxy has answered some commands itself: their replies, and their
     /// places among all.
-    pub fn exec(local: Vec<(u32, Vec<u8>)>) -> Gather {
+    /// `without_last`: the last command was not the client's.
+    pub fn exec(local: Vec<(u32, Vec<u8>)>, without_last: bool) -> Gather {
         let mut gather = Gather::new(Join::Exec);
         gather.local = local;
+        gather.without_last = without_last;
         gather.parts = 1;
         gather.waiting = 1;
         gather
@@ -117,6 +120,7 @@ impl Gather {
             first_error: Vec::new(),
             given_up: false,
             local: Vec::new(),
+            without_last: false,
         }
     }
 
@@ -138,7 +142,7 @@ impl Gather {
             }
             Some(b'-' | b'!') => false,
             _ => match self.join {
-                Join::Split(SplitKind::Mget) => self.take_values(part, bytes),
+                Join::Split(SplitKind::Mget | SplitKind::JsonMget) => self.take_values(part, bytes),
                 Join::Split(SplitKind::Mset) => true,
                 Join::Split(SplitKind::Sum) => {
                     self.take_number(bytes, |sum, number| sum.saturating_add(number))
@@ -202,7 +206,7 @@ impl Gather {
             return self.write_error(out);
         }
         match self.join {
-            Join::Split(SplitKind::Mget) => {
+            Join::Split(SplitKind::Mget | SplitKind::JsonMget) => {
                 encode::array_head(out, self.values.len());
                 for &(start, len) in &self.values {
                     out.extend_from_slice(&self.bytes[start..start + len]);
@@ -233,6 +237,9 @@ impl Gather {
         // Null means that nothing was executed.
         let Some(elements) = reply::elements(&self.bytes) else { return out.extend_from_slice(&self.bytes) };
         let mut elements: VecDeque<&[u8]> = elements.collect();
+        if self.without_last {
+            elements.pop_back();
+        }
         let count = elements.len() + self.local.len();
         encode::array_head(out, count);
         let mut local = self.local.iter().peekable();
@@ -258,7 +265,8 @@ impl Gather {
                 (Join::Split(SplitKind::Sum), Some(number)) => {
                     format!("; the others succeeded with {number} in all")
                 }
-                (Join::Split(SplitKind::Mget) | Join::Special, _) => String::new(),
+                (Join::Split(kind), _) if kind.is_array() => String::new(),
+                (Join::Special, _) => String::new(),
                 _ => "; the others succeeded".to_owned(),
             };
             out.extend_from_slice(

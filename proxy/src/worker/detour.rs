@@ -112,10 +112,12 @@ fn share_a_key(one: &[u8], other: &[u8]) -> bool {
         let (mut decoder, mut found, mut keys) = (RequestDecoder::new(), Vec::new(), Vec::new());
         while let Ok(Some(len)) = decoder.next(bytes, &RequestLimits::AUTHENTICATED) {
             let args = decoder.args(bytes);
-            if let Ok(spec) = command::resolve(args)
-                && keys::find(spec, args, &mut found).is_ok()
-            {
-                keys.extend(found.iter().map(|key| args.at(key.index as usize).to_vec()));
+            match command::resolve(args) {
+                Ok(spec) if keys::find(spec, args, &mut found).is_ok() => {
+                    keys.extend(found.iter().map(|key| args.at(key.index as usize).to_vec()));
+                }
+                // Sent by what the node announced, or by the operator's rule: any argument may be a key.
+                _ => keys.extend(args.iter().skip(1).map(<[u8]>::to_vec)),
             }
             bytes = &bytes[len..];
         }
@@ -366,14 +368,16 @@ impl Router {
         let Some(slot) = request.slot else { return };
         let key = request.client;
         let Some(client) = self.client_mut(key) else { return };
-        let resp3 = client.resp3;
+        let (resp3, database) = (client.resp3, client.database);
         if request.since.saturating_add(Self::micros(self.context.config.request_timeout)) <= self.now {
             return self.settle_failure(&request, give);
         }
         if request.traits.blocking {
             return self.send_blocking(request, to, &bytes);
         }
-        let lane = Lane::of(slot, resp3, false, self.context.config.connections_per_node);
+        let spread = self.division.spread(slot, key.index);
+        let lane =
+            Lane { database, ..Lane::of(spread, resp3, false, self.context.config.connections_per_node) };
         let id = match (to, self.snapshot.topology.owner(slot)) {
             (Some(to), _) => self.connection_to(to, lane),
             (None, Some(shard)) => {

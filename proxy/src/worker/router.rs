@@ -17,12 +17,13 @@ use crate::client::state::{Admission, Client, ListenerContext};
 use crate::health::census::Census;
 use crate::pubsub::audience::Audience;
 use crate::pubsub::hub::Hub;
+use crate::route::division::Division;
 use crate::route::retry::RetryLimits;
 use crate::route::split::Placed;
 use crate::topology::publish::{Published, Snapshot};
 use crate::worker::fleet::{Fleet, Pause};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use pointsman_config::{Backend, BackendKind};
+use pointsman_config::Backend;
 use pointsman_protocol::HostPort;
 use pointsman_protocol::command::keys::KeyRef;
 use pointsman_protocol::topology::NodeIndex;
@@ -84,10 +85,7 @@ impl BackendContext {
         registry: Arc<Registry>,
         fleet: Arc<Fleet>,
     ) -> Self {
-        let address_map = match &config.kind {
-            BackendKind::Cluster(cluster) => cluster.address_map.iter().cloned().collect(),
-            BackendKind::Bundled(_) => HashMap::new(),
-        };
+        let address_map = config.kind.address_map().iter().cloned().collect();
         let per_second = NonZeroU32::new(config.reconnect.per_second).unwrap_or(NonZeroU32::MIN);
         BackendContext {
             name: Arc::from(config.name.as_str()),
@@ -133,9 +131,13 @@ pub struct Router {
     pub(super) by_lane: HashMap<(HostPort, Lane), usize>,
     /// Connections that are one client's own for a while.
     pub(super) pins: Pins,
+    /// Clients that wait for keys of several slots.
+    pub(super) vigils: usize,
     /// The lanes of each node of the snapshot.
     pub(super) nodes: Vec<NodeLanes>,
     pub(super) snapshot: Arc<Snapshot>,
+    /// How the keys of the backend are divided.
+    pub(super) division: Division,
     /// Reads go round over the replicas.
     pub(super) turn: usize,
     /// What the next flush must write.
@@ -189,6 +191,7 @@ impl Router {
                 connections: Slab::new(),
                 by_lane: HashMap::new(),
                 pins: Pins::default(),
+                vigils: 0,
                 nodes: Vec::new(),
                 turn: seed as usize,
                 dirty_connections: Vec::new(),
@@ -213,6 +216,7 @@ impl Router {
                 swept: 0,
                 pubsub: None,
                 snapshot,
+                division: Division::of(&context.config.kind),
                 context,
             };
             router.build_nodes();
@@ -376,6 +380,7 @@ impl Router {
             transaction: None,
             pin: None,
             blocked: Vec::new(),
+            vigil: None,
             detour: None,
             last: None,
             active: self.now,
@@ -386,6 +391,8 @@ impl Router {
             closing: false,
             broken: false,
             resp3: false,
+            database: 0,
+            selecting: None,
             subscriptions: Default::default(),
         };
         let key = ClientKey { index: self.clients.insert(client) as u32, generation: self.generation };
@@ -400,6 +407,7 @@ impl Router {
     pub fn remove_client(&mut self, key: ClientKey) {
         if self.client_mut(key).is_some() {
             self.close_pin_of(key);
+            self.leave_vigil(key);
             self.close_waits_of(key);
             self.leave_subscriptions(key);
             self.clients.remove(key.index as usize);
