@@ -4,7 +4,9 @@
 //! at the same time on a busy machine: ports are their own, shared clusters are only read or written
 //! under keys of their own, and nothing is measured in time except that something must end.
 
+mod across_slots;
 mod admin;
+mod algebra;
 mod bad_backend;
 mod bad_input;
 mod blocking;

@@ -5,7 +5,8 @@
 //! any part makes the whole an error that says how much was done: a client must never take half a
 //! success for a whole one.
 
-use super::join::{Special, TypesWanted};
+use super::algebra::hold::Hold;
+use super::join::{Sequel, Special};
 use crate::route::split::{Placed, SplitKind};
 use pointsman_protocol::command::ResponsePolicy;
 use pointsman_protocol::resp::{encode, reply};
@@ -49,6 +50,10 @@ pub struct Gather {
     /// Nothing is kept of what still comes: `first_error` is the answer.
     given_up: bool,
     local: Vec<(u32, Vec<u8>)>,
+    /// Bounds what it holds, where its parts may be large.
+    hold: Option<Hold>,
+    /// It held more than it may: nothing is kept any more.
+    overflowed: bool,
     without_last: bool,
 }
 
@@ -120,8 +125,15 @@ impl Gather {
             first_error: Vec::new(),
             given_up: false,
             local: Vec::new(),
+            hold: None,
+            overflowed: false,
             without_last: false,
         }
+    }
+
+    /// Bounds what it holds.
+    pub fn holding(self, hold: Hold) -> Gather {
+        Gather { hold: Some(hold), ..self }
     }
 
     /// Bytes held for parts that are in.
@@ -184,12 +196,12 @@ impl Gather {
     /// What is still to be asked, if the parts that are in do not answer the request yet. The gather
     /// then waits for the answers to that, one a key.
     #[cold]
-    pub fn sequel(&mut self) -> Option<TypesWanted> {
+    pub fn sequel(&mut self) -> Option<Sequel> {
         if self.failed > 0 || self.waiting > 0 || self.given_up {
             return None;
         }
         let (wanted, next) = self.special.as_ref()?.sequel(&self.whole_parts())?;
-        *self = Gather::special(next, wanted.0.len() as u32);
+        *self = Gather::special(next, wanted.parts());
         Some(wanted)
     }
 
@@ -260,7 +272,7 @@ impl Gather {
     fn write_error(&self, out: &mut Vec<u8>) {
         let text = self.first_error.strip_suffix(b"\r\n").unwrap_or(&self.first_error);
         out.extend_from_slice(text);
-        if self.failed < self.parts {
+        if self.failed < self.parts && !self.special.as_ref().is_some_and(Special::fails_as_one) {
             let done = match (self.join, self.number) {
                 (Join::Split(SplitKind::Sum), Some(number)) => {
                     format!("; the others succeeded with {number} in all")
@@ -277,6 +289,18 @@ impl Gather {
     }
 
     fn take_whole(&mut self, part: u32, bytes: &[u8]) -> bool {
+        if self.overflowed {
+            return false;
+        }
+        if let Some(Err(text)) = self.hold.as_mut().map(|hold| hold.grow(bytes.len())) {
+            self.overflowed = true;
+            self.hold = None;
+            self.bytes = Vec::new();
+            if self.first_error.is_empty() {
+                encode::error(&mut self.first_error, &text);
+            }
+            return false;
+        }
         let Some(place) = self.values.get_mut(part as usize) else { return false };
         *place = (self.bytes.len(), bytes.len());
         self.bytes.extend_from_slice(bytes);

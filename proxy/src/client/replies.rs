@@ -7,7 +7,7 @@
 //! is answered, everything answered behind it follows.
 
 use super::gather::Gather;
-use super::join::TypesWanted;
+use super::join::Sequel;
 use std::collections::VecDeque;
 
 /// A place in one client's reply order. Wraps around after 2^32 requests; a client never has that
@@ -22,8 +22,8 @@ pub enum Filled {
     Part,
     /// It is answered.
     Whole,
-    /// It waits for the answers to these.
-    Asks(TypesWanted),
+    /// It waits for the answer to this.
+    Asks(Sequel),
 }
 
 #[derive(Debug)]
@@ -196,7 +196,8 @@ impl Replies {
         };
         let before = gather.held();
         let complete = gather.take(part, bytes);
-        self.gathered = self.gathered + gather.held() - before;
+        // It may hold less than before: too much is given up at once.
+        self.gathered = (self.gathered + gather.held()).saturating_sub(before);
         if !complete {
             return Filled::Part;
         }

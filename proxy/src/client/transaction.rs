@@ -9,6 +9,7 @@
 //! A command that a single Redis would refuse at once is refused at once, by its row in the command
 //! table. What only the node can know (a module's command, its memory) shows when EXEC does.
 
+use super::blocks::{self, Block, Queued};
 use pointsman_protocol::Slot;
 use pointsman_protocol::command::CommandSpec;
 use pointsman_protocol::resp::{Args, encode};
@@ -26,8 +27,12 @@ pub struct Transaction {
     /// Commands that the proxy answers, as they would go over the wire, and their places among all.
     local: Vec<(u32, Vec<u8>)>,
     local_bytes: usize,
-    /// The slot of the keys so far.
+    /// The slot of the first key.
     slot: Option<Slot>,
+    /// Each command for the node, where they may be in several slots.
+    queued: Option<Vec<Queued>>,
+    /// They are.
+    in_several: bool,
     writes: bool,
     /// The database that it selects last.
     selected: Option<u16>,
@@ -53,10 +58,17 @@ impl Transaction {
             local: Vec::new(),
             local_bytes: 0,
             slot,
+            queued: None,
+            in_several: false,
             writes: false,
             selected: None,
             aborted: false,
         }
+    }
+
+    /// The same, whose commands may be in several slots.
+    pub fn in_any_slots(self) -> Transaction {
+        Transaction { queued: Some(Vec::new()), ..self }
     }
 
     /// Queues a command for the node, which `write` appends. `slot` is that of its keys, if it has any; `bytes_max`
@@ -75,13 +87,20 @@ impl Transaction {
         if let (Some(before), Some(slot)) = (self.slot, slot)
             && before != slot
         {
-            return Err(NotQueued::CrossSlot);
+            if self.queued.is_none() {
+                return Err(NotQueued::CrossSlot);
+            }
+            self.in_several = true;
         }
+        let place = self.commands();
         let before = self.bytes.len();
         write(&mut self.bytes);
         if self.bytes.len() + EXEC.len() + self.local_bytes > bytes_max {
             self.bytes.truncate(before);
             return Err(NotQueued::TooLarge);
+        }
+        if let Some(queued) = &mut self.queued {
+            queued.push(Queued { slot, end: self.bytes.len(), place, writes: !spec.is_read() });
         }
         self.slot = self.slot.or(slot);
         self.sent += 1;
@@ -126,6 +145,7 @@ impl Transaction {
         self.aborted = true;
         self.bytes = Vec::new();
         self.local = Vec::new();
+        self.queued = None;
     }
 
     /// True if a command was refused.
@@ -161,6 +181,12 @@ impl Transaction {
     /// Replies that come before that of EXEC: one each for MULTI and what was queued.
     pub fn replies_ahead(&self) -> u32 {
         self.sent + 1
+    }
+
+    /// One transaction a slot, if its commands are in several.
+    pub fn blocks(&self) -> Option<Vec<Block>> {
+        let queued = self.queued.as_ref().filter(|_| self.in_several)?;
+        Some(blocks::cut(queued, MULTI.len(), &self.bytes, MULTI, EXEC))
     }
 
     /// Appends all of it, EXEC included.

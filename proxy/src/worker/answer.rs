@@ -194,7 +194,7 @@ impl Router {
                     }
                     self.counters.request(Class::Multi, outcome);
                 }
-                Filled::Asks(wanted) => return self.ask_types(key, request.ticket, wanted),
+                Filled::Asks(sequel) => return self.ask_on(request, sequel),
             },
             None => {
                 let class = if request.traits.write { Class::Write } else { Class::Read };

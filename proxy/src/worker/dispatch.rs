@@ -131,6 +131,7 @@ impl Router {
                 Step::Done
             }
             Plan::Block { spec, slot } => self.block(key, spec, slot, args),
+            Plan::Across { spec } => self.across_slots(key, spec, args),
             Plan::Wait { spec } => self.wait_for_copies(key, spec, args),
             Plan::Transaction(verb) => self.transaction_verb(key, verb, args),
             Plan::Nothing => {

@@ -5,14 +5,16 @@ use super::pin::{Pin, UNWATCH};
 use super::router::Router;
 use crate::admin::counters::Outcome;
 use crate::backend::connection::{ClientKey, Phase, Request, Traits};
+use crate::client::blocks::Block;
 use crate::client::gather::Gather;
+use crate::client::join::Special;
 use crate::client::local::{self, greeting};
 use crate::client::transaction::{NotQueued, Transaction};
 use crate::route::failure::FailureKind;
 use crate::route::plan::{Plan, Refusal, Verb, keyless_slot};
 use crate::route::retry::Cause;
 use crate::route::split;
-use pointsman_config::BackendKind;
+use pointsman_config::{BackendKind, MultiAcrossSlots};
 use pointsman_protocol::Slot;
 use pointsman_protocol::command::{self, CommandSpec, KeyPattern};
 use pointsman_protocol::resp::{Args, RequestDecoder, RequestLimits, encode};
@@ -36,7 +38,11 @@ impl Router {
             (Verb::Multi, false) => {
                 // What is watched decides the slot already.
                 let slot = client.pin.as_ref().map(|pin| pin.slot);
-                client.transaction = Some(Box::new(Transaction::new(slot)));
+                let transaction = Transaction::new(slot);
+                let any =
+                    slot.is_none() && client.listener.multi_across_slots == MultiAcrossSlots::BestEffort;
+                client.transaction =
+                    Some(Box::new(if any { transaction.in_any_slots() } else { transaction }));
                 self.answer(key, Outcome::Ok, |out| encode::simple(out, "OK"));
             }
             (Verb::Multi, true) => self.tell(key, "ERR MULTI calls can not be nested"),
@@ -199,6 +205,7 @@ impl Router {
             | Plan::Shards { spec }
             | Plan::Wait { spec }
             | Plan::Subscription { spec } => Err(Refused::NotInTransaction(spec)),
+            Plan::Across { .. } => Err(Refused::NotQueued(NotQueued::CrossSlot)),
             Plan::Refuse(refusal) => Err(Refused::Plan(refusal)),
         };
         match queued {
@@ -337,6 +344,9 @@ impl Router {
                 local.iter().for_each(|(_, reply)| out.extend_from_slice(reply));
             });
         }
+        if let Some(blocks) = transaction.blocks() {
+            return self.execute_blocks(key, blocks, local);
+        }
         let Some(client) = self.client_mut(key) else { return };
         let selects = transaction.selected();
         if selects.is_some() {
@@ -436,6 +446,22 @@ impl Router {
         } else {
             FailureKind::NoTransactions
         })
+    }
+
+    /// A transaction over several slots goes out as one a slot.
+    fn execute_blocks(&mut self, key: ClientKey, blocks: Vec<Block>, local: Vec<(u32, Vec<u8>)>) {
+        let Some(client) = self.client_mut(key) else { return };
+        let places = blocks.iter().map(|block| block.places.clone()).collect();
+        let gather = Gather::special(Special::Blocks(places, local), blocks.len() as u32);
+        let ticket = client.replies.open_gather(gather);
+        for (part, block) in blocks.iter().enumerate() {
+            let traits = Traits { write: block.writes, ..Traits::default() };
+            let request = Request {
+                ahead: block.places.len() as u32 + 1,
+                ..self.part(key, ticket, part as u32, Some(block.slot), traits)
+            };
+            self.send(request, block.slot, |out| out.extend_from_slice(&block.bytes));
+        }
     }
 
     /// The replies to the queued commands that the proxy answers.
