@@ -21,6 +21,7 @@ mod embedded;
 mod facade;
 mod failure;
 mod fairness;
+mod guarded;
 mod identity;
 mod keys;
 mod later_commands;

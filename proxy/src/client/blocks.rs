@@ -2,10 +2,12 @@
 //!
 //! For clients that wrap every pipeline in MULTI out of habit. Each block is atomic by itself and all
 //! together are not: others may see one block done and the next not yet, and one may fail
-//! while another is executed. Nothing of this exists while keys are watched, as that asks for more.
+//! while another is executed. The block of watched keys comes first, and be it empty: it guards the others
+//! ([`crate::worker::guard`]).
 
 use pointsman_protocol::Slot;
 use pointsman_protocol::resp::{encode, reply};
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// The commands of one slot.
@@ -34,15 +36,26 @@ pub struct Queued {
     pub writes: bool,
 }
 
-/// Cuts the commands, which begin at `start` of `bytes`. Those without keys go with the first that has one.
-pub fn cut(queued: &[Queued], start: usize, bytes: &[u8], head: &[u8], tail: &[u8]) -> Vec<Block> {
-    let Some(first) = queued.iter().find_map(|command| command.slot) else { return Vec::new() };
-    let (mut blocks, mut known): (Vec<Block>, HashMap<Slot, usize>) = (Vec::new(), HashMap::new());
+/// Cuts the commands, which begin at `start` of `bytes`. Those without keys go with the first block, which is that of
+/// the slot `guard` or of the first key.
+pub fn cut(
+    queued: &[Queued],
+    guard: Option<Slot>,
+    start: usize,
+    bytes: &[u8],
+    head: &[u8],
+    tail: &[u8],
+) -> Vec<Block> {
+    let first = guard.or_else(|| queued.iter().find_map(|command| command.slot));
+    let Some(first) = first else { return Vec::new() };
+    let empty = |slot| Block { slot, bytes: head.to_vec(), places: Vec::new(), writes: false };
+    let mut blocks = vec![empty(first)];
+    let mut known = HashMap::from([(first, 0)]);
     let mut from = start;
     for command in queued {
         let slot = command.slot.unwrap_or(first);
         let place = *known.entry(slot).or_insert_with(|| {
-            blocks.push(Block { slot, bytes: head.to_vec(), places: Vec::new(), writes: false });
+            blocks.push(empty(slot));
             blocks.len() - 1
         });
         let block = &mut blocks[place];
@@ -58,10 +71,11 @@ pub fn cut(queued: &[Queued], start: usize, bytes: &[u8], head: &[u8], tail: &[u
 /// The reply of EXEC, from those of the blocks and the answers of the proxy itself. A block that failed
 /// stands as its error at the places of its commands. `None` if a block answered something else.
 pub fn join(replies: &[&[u8]], places: &[Vec<u32>], local: &[(u32, Vec<u8>)]) -> Option<Vec<u8>> {
-    let count = places.iter().map(Vec::len).sum::<usize>() + local.len();
-    let mut answers: Vec<&[u8]> = vec![b""; count];
+    let last = places.iter().flatten().chain(local.iter().map(|(place, _)| place)).max();
+    let count = last.map_or(0, |last| *last as usize + 1);
+    let mut answers: Vec<Cow<[u8]>> = vec![Cow::Borrowed(b""); count];
     for (place, answer) in local {
-        *answers.get_mut(*place as usize)? = answer;
+        *answers.get_mut(*place as usize)? = Cow::Borrowed(answer);
     }
     for (bytes, places) in replies.iter().zip(places) {
         let mut elements = reply::elements(bytes);
@@ -69,16 +83,32 @@ pub fn join(replies: &[&[u8]], places: &[Vec<u32>], local: &[(u32, Vec<u8>)]) ->
             return None;
         }
         for place in places {
-            *answers.get_mut(*place as usize)? = match &mut elements {
+            let answer = match &mut elements {
                 Some(elements) => elements.next()?,
                 None => bytes,
             };
+            let told = answers.get_mut(*place as usize)?;
+            *told = both(told, answer);
         }
     }
     let mut out = Vec::new();
     encode::array_head(&mut out, count);
-    answers.into_iter().for_each(|answer| out.extend_from_slice(answer));
+    answers.into_iter().for_each(|answer| out.extend_from_slice(&answer));
     Some(out)
+}
+
+/// The answer to a command that was cut, from those to its parts so far: numbers are added, and an error is told
+/// rather than a success.
+fn both<'a>(told: &Cow<'a, [u8]>, answer: &'a [u8]) -> Cow<'a, [u8]> {
+    match (reply::integer(told), reply::integer(answer)) {
+        _ if told.first() == Some(&b'-') => told.clone(),
+        (Some(one), Some(other)) => {
+            let mut out = Vec::new();
+            encode::integer(&mut out, one.saturating_add(other));
+            Cow::Owned(out)
+        }
+        _ => Cow::Borrowed(answer),
+    }
 }
 
 #[cfg(test)]
@@ -96,7 +126,7 @@ mod tests {
             queued(slot(6), 3, 3, true),
             queued(slot(5), 4, 4, false),
         ];
-        let blocks = cut(&commands, 0, b"abcd", b"<", b">");
+        let blocks = cut(&commands, None, 0, b"abcd", b"<", b">");
         let shown: Vec<_> = blocks
             .iter()
             .map(|block| {
@@ -109,7 +139,7 @@ mod tests {
             })
             .collect();
         assert_eq!(shown, [(5, "<abd>", &[0, 1, 4][..], false), (6, "<c>", &[3], true)]);
-        assert!(cut(&commands[..1], 0, b"a", b"<", b">").is_empty());
+        assert!(cut(&commands[..1], None, 0, b"a", b"<", b">").is_empty());
 
         let places: Vec<Vec<u32>> = blocks.into_iter().map(|block| block.places).collect();
         let local = [(2, b"+PONG\r\n".to_vec())];
@@ -126,5 +156,35 @@ mod tests {
         );
         assert_eq!(joined(&[b"*2\r\n:0\r\n:1\r\n", b"*1\r\n+OK\r\n"]), None);
         assert_eq!(joined(&[b"*-1\r\n", b"*1\r\n+OK\r\n"]), None);
+    }
+
+    #[test]
+    fn the_block_of_watched_keys_comes_first_and_be_it_empty() {
+        let slot = |number| Slot::new(number);
+        let commands = [
+            Queued { slot: slot(5), end: 1, place: 0, writes: true },
+            Queued { slot: None, end: 2, place: 1, writes: false },
+        ];
+        let blocks = cut(&commands, slot(9), 0, b"ab", b"<", b">");
+        let shown: Vec<_> = blocks
+            .iter()
+            .map(|block| (block.slot.number(), std::str::from_utf8(&block.bytes).unwrap(), &block.places[..]))
+            .collect();
+        assert_eq!(shown, [(9, "<b>", &[1][..]), (5, "<a>", &[0])]);
+        assert_eq!(cut(&commands[..1], slot(9), 0, b"a", b"<", b">")[0].bytes, b"<>");
+    }
+
+    #[test]
+    fn parts_of_one_command_share_its_place() {
+        for (one, other, told) in [
+            (":2", ":3", ":5"),
+            ("+OK", "+OK", "+OK"),
+            ("-ERR x", ":3", "-ERR x"),
+            (":3", "-ERR x", "-ERR x"),
+        ] {
+            let (first, second) = (format!("*1\r\n{one}\r\n"), format!("*2\r\n{other}\r\n:7\r\n"));
+            let joined = join(&[first.as_bytes(), second.as_bytes()], &[vec![0], vec![0, 1]], &[]);
+            assert_eq!(String::from_utf8(joined.unwrap()).unwrap(), format!("*2\r\n{told}\r\n:7\r\n"));
+        }
     }
 }

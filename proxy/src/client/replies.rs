@@ -100,6 +100,16 @@ impl Replies {
         ticket
     }
 
+    /// What was to be answered at once is to be answered in parts.
+    pub fn gather_at(&mut self, ticket: Ticket, gather: Gather) {
+        let index = ticket.0.wrapping_sub(self.head) as usize;
+        match self.queue.get_mut(index) {
+            Some(place @ Place::Waiting) => *place = Place::Gathering(Box::new(gather)),
+            Some(place @ Place::Withheld(None)) => *place = Place::Withheld(Some(Box::new(gather))),
+            _ => {}
+        }
+    }
+
     /// Takes a place at the tail and answers it at once with what `write` appends.
     #[inline]
     pub fn answer(&mut self, write: impl FnOnce(&mut Vec<u8>)) {

@@ -6,6 +6,7 @@ use super::vigil::Vigil;
 use super::written::Written;
 use crate::pubsub::wire;
 use crate::worker::detour::Detour;
+use crate::worker::guard::Guarded;
 use crate::worker::pin::Pin;
 use pointsman_config::{ClientLimits, CrossSlot, MultiAcrossSlots, Reads, Secret};
 use pointsman_protocol::HostPort;
@@ -180,6 +181,8 @@ pub struct Client {
     pub blocked: Vec<usize>,
     /// Its wait for keys of several slots.
     pub vigil: Option<Box<Vigil>>,
+    /// Its transaction over several slots, until the block of the watched keys has been answered.
+    pub guarded: Option<Box<Guarded>>,
     /// What it queued since MULTI.
     pub transaction: Option<Box<Transaction>>,
     /// Requests that are being sent a second time.

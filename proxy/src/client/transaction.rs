@@ -29,6 +29,8 @@ pub struct Transaction {
     local_bytes: usize,
     /// The slot of the first key.
     slot: Option<Slot>,
+    /// The slot of the keys being watched.
+    guard: Option<Slot>,
     /// Each command for the node, where they may be in several slots.
     queued: Option<Vec<Queued>>,
     /// They are.
@@ -58,6 +60,7 @@ impl Transaction {
             local: Vec::new(),
             local_bytes: 0,
             slot,
+            guard: slot,
             queued: None,
             in_several: false,
             writes: false,
@@ -92,6 +95,46 @@ impl Transaction {
             }
             self.in_several = true;
         }
+        self.append(spec, slot, bytes_max, write)?;
+        self.slot = self.slot.or(slot);
+        self.sent += 1;
+        self.writes |= !spec.is_read();
+        Ok(())
+    }
+
+    /// Queues a command whose keys are in several slots, cut by slot; `write` appends a part. The parts' replies share
+    /// its place. One that is refused half-way is not executed, as nothing of the transaction is then.
+    pub fn queue_parts<T>(
+        &mut self,
+        spec: &CommandSpec,
+        parts: impl Iterator<Item = (Slot, T)>,
+        bytes_max: usize,
+        write: impl Fn(&mut Vec<u8>, T),
+    ) -> Result<(), NotQueued> {
+        if self.aborted {
+            return Ok(());
+        }
+        if self.queued.is_none() {
+            return Err(NotQueued::CrossSlot);
+        }
+        for (slot, part) in parts {
+            self.append(spec, Some(slot), bytes_max, |out| write(out, part))?;
+            self.slot = self.slot.or(Some(slot));
+        }
+        self.in_several = true;
+        self.sent += 1;
+        self.writes |= !spec.is_read();
+        Ok(())
+    }
+
+    /// Appends what stands at the next place, or a part of it.
+    fn append(
+        &mut self,
+        spec: &CommandSpec,
+        slot: Option<Slot>,
+        bytes_max: usize,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), NotQueued> {
         let place = self.commands();
         let before = self.bytes.len();
         write(&mut self.bytes);
@@ -102,9 +145,6 @@ impl Transaction {
         if let Some(queued) = &mut self.queued {
             queued.push(Queued { slot, end: self.bytes.len(), place, writes: !spec.is_read() });
         }
-        self.slot = self.slot.or(slot);
-        self.sent += 1;
-        self.writes |= !spec.is_read();
         Ok(())
     }
 
@@ -183,10 +223,10 @@ impl Transaction {
         self.sent + 1
     }
 
-    /// One transaction a slot, if its commands are in several.
+    /// One transaction a slot, if its commands are in several; first that of the keys being watched, if there are any.
     pub fn blocks(&self) -> Option<Vec<Block>> {
         let queued = self.queued.as_ref().filter(|_| self.in_several)?;
-        Some(blocks::cut(queued, MULTI.len(), &self.bytes, MULTI, EXEC))
+        Some(blocks::cut(queued, self.guard, MULTI.len(), &self.bytes, MULTI, EXEC))
     }
 
     /// Appends all of it, EXEC included.

@@ -177,6 +177,7 @@ impl Router {
         }
         client.replica_reads -= u32::from(request.traits.replica && client.replica_reads > 0);
         match request.part {
+            Some(_) if request.traits.guard => return self.guard_answered(request, bytes, outcome),
             Some(_) if request.traits.vigil => return self.vigil_answered(request, bytes),
             Some(part) => match client.replies.fill_part(request.ticket, part, bytes) {
                 Filled::Part if client.replies.gathered() > self.context.config.reply_bytes_max => {

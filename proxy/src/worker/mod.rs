@@ -9,6 +9,7 @@ pub mod block;
 pub mod detour;
 pub mod dispatch;
 pub mod fleet;
+pub mod guard;
 pub mod inbound;
 pub mod pin;
 pub mod router;

@@ -381,6 +381,7 @@ impl Router {
             pin: None,
             blocked: Vec::new(),
             vigil: None,
+            guarded: None,
             detour: None,
             last: None,
             active: self.now,

@@ -9,11 +9,12 @@ use crate::client::blocks::Block;
 use crate::client::gather::Gather;
 use crate::client::join::Special;
 use crate::client::local::{self, greeting};
+use crate::client::replies::Ticket;
 use crate::client::transaction::{NotQueued, Transaction};
 use crate::route::failure::FailureKind;
 use crate::route::plan::{Plan, Refusal, Verb, keyless_slot};
 use crate::route::retry::Cause;
-use crate::route::split;
+use crate::route::split::{self, Placed, SplitKind};
 use pointsman_config::{BackendKind, MultiAcrossSlots};
 use pointsman_protocol::Slot;
 use pointsman_protocol::command::{self, CommandSpec, KeyPattern};
@@ -39,8 +40,7 @@ impl Router {
                 // What is watched decides the slot already.
                 let slot = client.pin.as_ref().map(|pin| pin.slot);
                 let transaction = Transaction::new(slot);
-                let any =
-                    slot.is_none() && client.listener.multi_across_slots == MultiAcrossSlots::BestEffort;
+                let any = client.listener.multi_across_slots == MultiAcrossSlots::BestEffort;
                 client.transaction =
                     Some(Box::new(if any { transaction.in_any_slots() } else { transaction }));
                 self.answer(key, Outcome::Ok, |out| encode::simple(out, "OK"));
@@ -180,12 +180,14 @@ impl Router {
                 let mut placed = std::mem::take(&mut self.placed);
                 let one = split::place(kind, args, &self.division, &mut placed);
                 let slot = placed.first().map(|(slot, _)| *slot);
+                let queued = match kind {
+                    _ if one => self.queue(key, spec, slot, args),
+                    // Its values would have to be sorted into an array within the array.
+                    SplitKind::Mget | SplitKind::JsonMget => Err(Refused::NotQueued(NotQueued::CrossSlot)),
+                    SplitKind::Mset | SplitKind::Sum => self.queue_parts(key, spec, kind, &placed, args),
+                };
                 self.placed = placed;
-                if one {
-                    self.queue(key, spec, slot, args)
-                } else {
-                    Err(Refused::NotQueued(NotQueued::CrossSlot))
-                }
+                queued
             }
             Plan::Local { spec } if spec.name == "SELECT" && !self.division.is_cluster() => {
                 self.queue_select(key, spec, args)
@@ -254,6 +256,23 @@ impl Router {
             false => encode::request_args(out, args),
         };
         transaction.queue(spec, slot, bytes_max, write).map_err(Refused::NotQueued)
+    }
+
+    fn queue_parts(
+        &mut self,
+        key: ClientKey,
+        spec: &'static CommandSpec,
+        kind: SplitKind,
+        placed: &[Placed],
+        args: Args<'_>,
+    ) -> Result<(), Refused> {
+        let Some(client) = self.client_mut(key) else { return Ok(()) };
+        let bytes_max = client.listener.request_limits.request_bytes_max as usize;
+        let Some(transaction) = &mut client.transaction else { return Ok(()) };
+        let parts = split::parts(placed).map(|part| (part[0].0, part));
+        transaction
+            .queue_parts(spec, parts, bytes_max, |out, part| split::encode_part(out, kind, args, part))
+            .map_err(Refused::NotQueued)
     }
 
     /// SELECT in a transaction: it holds for what is queued behind it, and for the client afterwards.
@@ -345,7 +364,10 @@ impl Router {
             });
         }
         if let Some(blocks) = transaction.blocks() {
-            return self.execute_blocks(key, blocks, local);
+            return match pin.and_then(|pin| pin.connection) {
+                None => self.execute_blocks(key, blocks, local),
+                Some(id) => self.execute_guarded(key, id, blocks, local),
+            };
         }
         let Some(client) = self.client_mut(key) else { return };
         let selects = transaction.selected();
@@ -454,13 +476,28 @@ impl Router {
         let places = blocks.iter().map(|block| block.places.clone()).collect();
         let gather = Gather::special(Special::Blocks(places, local), blocks.len() as u32);
         let ticket = client.replies.open_gather(gather);
-        for (part, block) in blocks.iter().enumerate() {
-            let traits = Traits { write: block.writes, ..Traits::default() };
-            let request = Request {
-                ahead: block.places.len() as u32 + 1,
-                ..self.part(key, ticket, part as u32, Some(block.slot), traits)
-            };
+        self.send_blocks(key, ticket, (0..).zip(&blocks));
+    }
+
+    /// Sends parts of a transaction over several slots, with their numbers.
+    pub(super) fn send_blocks<'a>(
+        &mut self,
+        key: ClientKey,
+        ticket: Ticket,
+        blocks: impl Iterator<Item = (u32, &'a Block)>,
+    ) {
+        for (part, block) in blocks {
+            let request = self.block_request(key, ticket, part, block);
             self.send(request, block.slot, |out| out.extend_from_slice(&block.bytes));
+        }
+    }
+
+    /// The request of a part of a transaction over several slots.
+    pub(super) fn block_request(&self, key: ClientKey, ticket: Ticket, part: u32, block: &Block) -> Request {
+        let traits = Traits { write: block.writes, ..Traits::default() };
+        Request {
+            ahead: block.places.len() as u32 + 1,
+            ..self.part(key, ticket, part, Some(block.slot), traits)
         }
     }
 
