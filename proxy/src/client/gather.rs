@@ -47,6 +47,8 @@ pub struct Gather {
     first_ok: Option<(usize, usize)>,
     failed: u32,
     first_error: Vec<u8>,
+    /// Nothing is kept of what still comes: `first_error` is the answer.
+    given_up: bool,
     local: Vec<(u32, Vec<u8>)>,
     /// Bounds what it holds, where its parts may be large.
     hold: Option<Hold>,
@@ -121,6 +123,7 @@ impl Gather {
             first_ok: None,
             failed: 0,
             first_error: Vec::new(),
+            given_up: false,
             local: Vec::new(),
             hold: None,
             overflowed: false,
@@ -142,6 +145,9 @@ impl Gather {
     pub fn take(&mut self, part: u32, bytes: &[u8]) -> bool {
         debug_assert!(self.waiting > 0 && part < self.parts);
         self.waiting = self.waiting.saturating_sub(1);
+        if self.given_up {
+            return self.waiting == 0;
+        }
         let taken = match bytes.first() {
             Some(b'-') if self.special.as_ref().is_some_and(|special| special.takes_error(bytes)) => {
                 self.take_whole(part, bytes)
@@ -177,11 +183,21 @@ impl Gather {
         self.waiting == 0
     }
 
+    /// Lets go of what is in, and of all that still comes: together it is too large.
+    #[cold]
+    pub fn give_up(&mut self) {
+        self.given_up = true;
+        self.bytes = Vec::new();
+        self.values = Vec::new();
+        self.first_error.clear();
+        encode::error(&mut self.first_error, "ERR the joined reply is larger than reply_bytes_max allows");
+    }
+
     /// What is still to be asked, if the parts that are in do not answer the request yet. The gather
     /// then waits for the answers to that, one a key.
     #[cold]
     pub fn sequel(&mut self) -> Option<Sequel> {
-        if self.failed > 0 || self.waiting > 0 {
+        if self.failed > 0 || self.waiting > 0 || self.given_up {
             return None;
         }
         let (wanted, next) = self.special.as_ref()?.sequel(&self.whole_parts())?;
@@ -195,6 +211,9 @@ impl Gather {
 
     /// Appends the joined reply.
     pub fn write(&self, out: &mut Vec<u8>) {
+        if self.given_up {
+            return out.extend_from_slice(&self.first_error);
+        }
         if self.failed > 0 && !self.one_is_enough() {
             return self.write_error(out);
         }

@@ -335,6 +335,22 @@ impl Replies {
         self.out.len() - self.written + self.stashed + self.gathered
     }
 
+    /// Bytes of replies still being joined.
+    #[inline]
+    pub fn gathered(&self) -> usize {
+        self.gathered
+    }
+
+    /// Gives up joining the parts of a reply that has become too large.
+    #[cold]
+    pub fn give_up_gather(&mut self, ticket: Ticket) {
+        let index = ticket.0.wrapping_sub(self.head) as usize;
+        if let Some(Place::Gathering(gather) | Place::Withheld(Some(gather))) = self.queue.get_mut(index) {
+            self.gathered -= gather.held();
+            gather.give_up();
+        }
+    }
+
     /// Bytes held for it that are no part of a reply still being joined.
     pub fn piled_up(&self) -> usize {
         self.out.len() - self.written + self.stashed
@@ -401,6 +417,23 @@ mod tests {
         assert!(replies.is_idle());
         replies.answer(|out| out.extend_from_slice(b"now"));
         assert_eq!(taken(&mut replies), "now");
+    }
+
+    #[test]
+    fn a_join_that_becomes_too_large_lets_go_and_answers_with_an_error() {
+        let mut replies = Replies::default();
+        let everyone = Gather::everyone(pointsman_protocol::command::ResponsePolicy::Default, 3);
+        let ticket = replies.open_gather(everyone);
+        let part = b"*1\r\n$9\r\n012345678\r\n";
+        assert_eq!(replies.fill_part(ticket, 0, part), Filled::Part);
+        assert!(replies.gathered() > 0);
+        replies.give_up_gather(ticket);
+        assert_eq!(replies.gathered(), 0);
+        assert_eq!(replies.fill_part(ticket, 1, part), Filled::Part);
+        assert_eq!((replies.gathered(), replies.held()), (0, 0), "nothing is kept of what comes later");
+        assert_eq!(replies.fill_part(ticket, 2, part), Filled::Whole);
+        assert!(taken(&mut replies).starts_with("-ERR the joined reply is larger than reply_bytes_max"));
+        assert!(replies.is_idle());
     }
 
     #[test]

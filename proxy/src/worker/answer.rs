@@ -81,6 +81,11 @@ impl Router {
             }
             _ => bytes,
         };
+        if entry.request.ahead > 0
+            && let Some(kind) = self.transactions_lost(id, &entry.request, bytes)
+        {
+            return self.settle_failure(&entry.request, kind);
+        }
         let connection = &self.connections[id];
         let code = match ErrorCode::of(bytes) {
             code if entry.request.traits.script && !believable(code, bytes) => ErrorCode::Other,
@@ -175,6 +180,9 @@ impl Router {
             Some(_) if request.traits.guard => return self.guard_answered(request, bytes, outcome),
             Some(_) if request.traits.vigil => return self.vigil_answered(request, bytes),
             Some(part) => match client.replies.fill_part(request.ticket, part, bytes) {
+                Filled::Part if client.replies.gathered() > self.context.config.reply_bytes_max => {
+                    client.replies.give_up_gather(request.ticket);
+                }
                 Filled::Part => {}
                 Filled::Whole => {
                     if let Some((_, database)) =

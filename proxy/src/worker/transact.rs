@@ -1,10 +1,10 @@
 //! MULTI, EXEC, DISCARD, and what comes in between; see [`crate::client::transaction`].
 
 use super::dispatch::Step;
-use super::pin::Pin;
+use super::pin::{Pin, UNWATCH};
 use super::router::Router;
 use crate::admin::counters::Outcome;
-use crate::backend::connection::{ClientKey, Request, Traits};
+use crate::backend::connection::{ClientKey, Phase, Request, Traits};
 use crate::client::blocks::Block;
 use crate::client::gather::Gather;
 use crate::client::join::Special;
@@ -406,6 +406,68 @@ impl Router {
         self.enqueue(id, request, |out| transaction.write(out));
         // EXEC leaves nothing behind: the next client may have it at once, behind what is on it.
         self.release_pin(id);
+    }
+
+    /// A transaction for a node that does not let us execute any.
+    #[cold]
+    pub(super) fn refuse_transaction(&mut self, id: usize, request: &Request) {
+        let now = self.now;
+        if request.traits.pinned
+            && let Some(connection) = self.connections.get_mut(id)
+        {
+            // EXEC would have ended that.
+            connection.enqueue_swallowed(UNWATCH, now);
+            self.mark_connection(id);
+        }
+        self.settle_failure(request, FailureKind::NoTransactions);
+    }
+
+    /// A node that does not let us execute transactions comes up: those that wait for it fail, all else
+    /// that waits stays.
+    #[cold]
+    pub(super) fn refuse_waiting_transactions(&mut self, id: usize) {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let mut refused = Vec::new();
+        for waiting in connection.down(Phase::Connecting) {
+            let request = waiting.entry.request;
+            // What is for nobody comes again with what it is for (ASKING), or has nothing to undo (UNWATCH).
+            if request.client == ClientKey::NOBODY {
+                continue;
+            }
+            if request.ahead > 0 {
+                refused.push(request);
+            } else {
+                connection.enqueue(request, now, |out| out.extend_from_slice(&waiting.bytes));
+            }
+        }
+        for request in refused {
+            self.settle_failure(&request, FailureKind::NoTransactions);
+        }
+    }
+
+    /// What the error that EXEC got says of our right to transactions, if that was taken away meanwhile: the
+    /// connection may be in the middle of one, and is closed.
+    #[cold]
+    pub(super) fn transactions_lost(
+        &mut self,
+        id: usize,
+        request: &Request,
+        reply: &[u8],
+    ) -> Option<FailureKind> {
+        // Without its MULTI each command was executed by itself.
+        let alone = reply.starts_with(b"-ERR EXEC without MULTI");
+        if !alone && !reply.starts_with(b"-NOPERM") {
+            return None;
+        }
+        let connection = self.connections.get_mut(id)?;
+        connection.close = Some("it does not let us execute transactions any more");
+        connection.wake();
+        Some(if alone && request.traits.write {
+            FailureKind::WriteUnknown
+        } else {
+            FailureKind::NoTransactions
+        })
     }
 
     /// A transaction over several slots goes out as one a slot.
