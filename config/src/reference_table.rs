@@ -110,6 +110,48 @@ pub const SECTIONS: &[Section] = &[
                 "With `prefer_replica`: how far a replica may be behind, in bytes of the replication stream, and still get reads.",
             ),
             key(
+                "monitor",
+                Choice(&["on", "off"]),
+                Is("on"),
+                "Whether clients may see what all clients of the backend send (MONITOR). Whoever may read every key may see every command, as in Redis; passwords are not shown.",
+            ),
+            key(
+                "cross_slot",
+                Choice(&["refuse", "compute"]),
+                Is("refuse"),
+                "What becomes of SUNION, SINTER, SDIFF, SINTERCARD, ZUNION, ZINTER, ZDIFF, ZINTERCARD, PFCOUNT, PFMERGE and their forms that store when their keys lie in several slots: an error, or the proxy reads the keys and computes the result. What stores is written in one step; reading is not atomic over slots.",
+            ),
+            key(
+                "cross_slot_bytes_max",
+                Bytes(KIB, 64 * GIB),
+                Is("8MiB"),
+                "With `cross_slot: compute`: most bytes that the keys of one such request may bring into the proxy. Computing keeps the worker from its other clients meanwhile.",
+            ),
+            key(
+                "cross_slot_worker_bytes_max",
+                Bytes(KIB, 64 * GIB),
+                Is("64MiB"),
+                "With `cross_slot: compute`: most bytes that all such requests together may hold in one worker.",
+            ),
+            key(
+                "multi_across_slots",
+                Choice(&["refuse", "best_effort"]),
+                Is("refuse"),
+                "What becomes of a transaction over several slots: an error, or one transaction a slot, each atomic by itself but not all together. For clients whose pipelines are MULTI only by habit.",
+            ),
+            key(
+                "blocking_across_slots",
+                Choice(&["refuse", "poll"]),
+                Is("refuse"),
+                "What becomes of BLPOP, BRPOP, BLMPOP, BZPOPMIN, BZPOPMAX and BZMPOP with keys in several slots: a CROSSSLOT error, or a wait in the proxy, which looks at the keys again and again.",
+            ),
+            key(
+                "blocking_poll_ms",
+                Millis(1, 1000),
+                Is("20"),
+                "With `blocking_across_slots: poll`: the longest rest between two looks at the keys of one client. The first ones are shorter.",
+            ),
+            key(
                 "cluster_facade",
                 Choice(&["false", "true"]),
                 Is("false"),
@@ -187,19 +229,25 @@ pub const SECTIONS: &[Section] = &[
     },
     Section {
         path: "backends.*",
-        about: "One entry for each store, under its name. Exactly one of `bundled` and `cluster` says what it is.",
+        about: "One entry for each store, under its name. Exactly one of `bundled`, `cluster` and `primary` says what it is.",
         keys: &[
             key(
                 "bundled",
                 Kind::Section,
-                Note("exactly one of the two is given"),
+                Note("exactly one of the three is given"),
                 "Nodes started inside this process.",
             ),
             key(
                 "cluster",
                 Kind::Section,
-                Note("exactly one of the two is given"),
+                Note("exactly one of the three is given"),
                 "An existing Redis or Valkey Cluster.",
+            ),
+            key(
+                "primary",
+                Kind::Section,
+                Note("exactly one of the three is given"),
+                "One primary with its replicas, without cluster mode.",
             ),
             key(
                 "connections_per_node",
@@ -244,7 +292,7 @@ pub const SECTIONS: &[Section] = &[
                 "pinned_max",
                 Whole(1, 1_000_000),
                 Is("1000"),
-                "Connections of each worker that belong to one client for a while: after WATCH, and while a command blocks.",
+                "Connections of each worker that belong to one client for a while: after WATCH, and while a command blocks. As many more may wait for keys of several slots (`blocking_across_slots`).",
             ),
             key(
                 "pinned_idle_max",
@@ -264,6 +312,30 @@ pub const SECTIONS: &[Section] = &[
                 Whole(1, 100_000_000),
                 Is("100000"),
                 "Different channels, patterns and shard channels that the clients of one worker may be subscribed to; their names may take 256 bytes each on average.",
+            ),
+            key(
+                "tracking_keys_max",
+                Whole(1, 1_000_000_000),
+                Is("1000000"),
+                "Keys that the clients of one worker with CLIENT TRACKING have read and may keep, each counted once a client; beyond it the key read longest ago is told to be invalid.",
+            ),
+            key(
+                "tracking_bytes_max",
+                Bytes(64 * KIB, 64 * GIB),
+                Is("128MiB"),
+                "Bytes of all these keys together.",
+            ),
+            key(
+                "monitor_per_second",
+                Whole(1, 10_000_000),
+                Is("10000"),
+                "Requests of each worker shown to clients in MONITOR in one second; of the others only the number is told.",
+            ),
+            key(
+                "databases_max",
+                Whole(1, 1000),
+                Is("16"),
+                "Databases that clients may SELECT: those below this number, as far as the nodes have them (their own `databases`). Each worker opens connections of its own for each database in use. A cluster has only database 0.",
             ),
             key(
                 "unknown_commands",
@@ -289,6 +361,38 @@ pub const SECTIONS: &[Section] = &[
         about: "The proxy finds all nodes by asking one of the seeds. At most one of `password`, `password_env` and `password_file` may be given.",
         keys: &[
             key("seeds", Addresses, Required, "Nodes to ask for the topology first."),
+            key(
+                "username",
+                Text,
+                Nothing,
+                "The ACL user; without it the default user logs in. It needs a password.",
+            ),
+            key("password", Secret, Nothing, "The password the nodes want, written here."),
+            key("password_env", Text, Nothing, "The environment variable that holds the password."),
+            key(
+                "password_file",
+                Text,
+                Nothing,
+                "The file that holds the password, without its last line end; relative to the directory of the configuration file.",
+            ),
+            key(
+                "address_map",
+                AddressMap,
+                Nothing,
+                "How to reach a node that announces an address which is not reachable from here (containers, NAT).",
+            ),
+        ],
+    },
+    Section {
+        path: "backends.*.primary",
+        about: "The proxy asks the seeds, and the replicas and the primary that these announce, who they are; whichever says that it is the primary gets the writes. A change of roles is noticed by itself. At most one of `password`, `password_env` and `password_file` may be given.",
+        keys: &[
+            key(
+                "seeds",
+                Addresses,
+                Required,
+                "Any nodes of the group; one is enough, several help while one is down.",
+            ),
             key(
                 "username",
                 Text,

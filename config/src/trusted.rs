@@ -64,6 +64,15 @@ pub struct Listener {
     pub password: Option<Secret>,
     /// Where reads may go.
     pub reads: Reads,
+    /// Whether its clients may see what all clients of the backend send.
+    pub monitor: bool,
+    /// What becomes of set algebra over several slots.
+    pub cross_slot: CrossSlot,
+    /// What becomes of transactions over several slots.
+    pub multi_across_slots: MultiAcrossSlots,
+    /// Whether commands may wait for keys of several slots (BLPOP and its like): the longest rest between two
+    /// looks at them. `None` refuses them, with CROSSSLOT.
+    pub blocking_across_slots: Option<Duration>,
     /// Whether the proxy presents itself as a cluster of one node.
     pub cluster_facade: bool,
     /// That node's address, as clients are told it; `None` for the one that each of them connected to. Unused
@@ -71,6 +80,26 @@ pub struct Listener {
     pub advertise: Option<HostPort>,
     /// What one client may make us hold.
     pub limits: ClientLimits,
+}
+
+/// Set algebra over several slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CrossSlot {
+    /// The proxy computes it; otherwise it is refused.
+    pub compute: bool,
+    /// Most bytes that one request may bring in.
+    pub bytes_max: usize,
+    /// Most bytes that all of them hold in one worker.
+    pub worker_bytes_max: usize,
+}
+
+/// A transaction over several slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MultiAcrossSlots {
+    /// It is refused.
+    Refuse,
+    /// It becomes one transaction a slot.
+    BestEffort,
 }
 
 /// Where reads may go.
@@ -158,6 +187,14 @@ pub struct Backend {
     pub subscriptions_max: usize,
     /// What to do with commands that neither the table nor the nodes' own COMMAND tells.
     pub unknown_commands: UnknownCommands,
+    /// Keys that tracking clients of one worker may keep, each counted once a client.
+    pub tracking_keys_max: usize,
+    /// Bytes of these keys.
+    pub tracking_bytes_max: usize,
+    /// Requests of each worker that MONITOR shows in one second.
+    pub monitor_per_second: u32,
+    /// Databases that clients may select, where the nodes have several.
+    pub databases_max: u16,
     /// How the slot map is kept fresh.
     pub topology: TopologyRefresh,
     /// How the lag of replicas is known.
@@ -179,7 +216,35 @@ pub enum BackendKind {
     /// Nodes started inside this process.
     Bundled(Bundled),
     /// An existing Redis or Valkey Cluster.
-    Cluster(Cluster),
+    Cluster(Seeded),
+    /// One primary and its replicas, without cluster mode.
+    Primary(Seeded),
+}
+
+impl BackendKind {
+    /// True if the nodes run in cluster mode: they know slots, and say where a key is.
+    pub fn is_cluster(&self) -> bool {
+        match self {
+            BackendKind::Bundled(_) | BackendKind::Cluster(_) => true,
+            BackendKind::Primary(_) => false,
+        }
+    }
+
+    /// Announced addresses, and how to reach those nodes from here.
+    pub fn address_map(&self) -> &[(HostPort, HostPort)] {
+        match self {
+            BackendKind::Bundled(_) => &[],
+            BackendKind::Cluster(seeded) | BackendKind::Primary(seeded) => &seeded.address_map,
+        }
+    }
+
+    /// The addresses that the operator wrote.
+    pub fn written_addresses(&self) -> Vec<&HostPort> {
+        match self {
+            BackendKind::Bundled(_) => Vec::new(),
+            BackendKind::Cluster(seeded) | BackendKind::Primary(seeded) => seeded.seeds.iter().collect(),
+        }
+    }
 }
 
 /// Nodes started inside this process, listening on loopback.
@@ -217,9 +282,9 @@ impl Bundled {
     }
 }
 
-/// An existing cluster.
+/// Existing nodes that are found through some of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cluster {
+pub struct Seeded {
     /// Nodes to ask for the topology first; at least one.
     pub seeds: Vec<HostPort>,
     /// Announced address, and how to reach that node from here; no announced address twice.

@@ -19,6 +19,8 @@ end
 eventually("many jobs") { stored("many") == 100 }
 Count.perform_bulk(Array.new(100) { ["bulk", 1] })
 eventually("jobs in bulk") { stored("bulk") == 100 }
+Count.set(queue: "low").perform_async("low", 3)
+eventually("a second queue") { stored("low") == 3 }
 Count.perform_in(1, "later", 7)
 eventually("a scheduled job") { stored("later") == 7 }
 Flaky.perform_async("flaky")

@@ -1,7 +1,7 @@
 """Celery's real work through Pointsman: a worker process, tasks, groups, chords, chains, retries, delays.
 
-Its queues of several priorities are several keys, which BRPOP waits for at once. `global_keyprefix` with
-braces, which Celery documents for this, keeps them in one slot.
+Its queues of several priorities are several keys, which BRPOP waits for at once, and its scripts use several keys.
+`global_keyprefix` with braces keeps all of them in one slot.
 """
 
 import os

@@ -9,6 +9,7 @@
 
 pub mod client;
 pub mod cluster;
+pub mod counting;
 pub mod eventually;
 pub mod fake;
 pub mod http;
@@ -19,6 +20,7 @@ pub mod pointsman;
 pub mod ports;
 pub mod process;
 pub mod random;
+pub mod recorder;
 pub mod redis_server;
 pub mod reply;
 pub mod setup;

@@ -88,12 +88,39 @@ pub struct WorkerCounters {
     pub unknown_announced: Counter,
     /// Requests that went by their first argument, as the operator wants of unknown commands.
     pub unknown_by_rule: Counter,
+    /// Bytes that set algebra over slots holds now.
+    pub cross_slot_bytes: Counter,
+    /// Such requests that met a cap on them.
+    pub cross_slot_refused: Counter,
+    /// Clients that wait for keys of several slots.
+    pub vigils: Counter,
     /// Late replies thrown away.
     pub orphan_replies: Counter,
     /// Replies of nodes that speak only RESP2, told in RESP3.
     pub converted_replies: Counter,
     /// Subscriptions.
     pub pubsub: PubSubCounters,
+    /// Client tracking.
+    pub tracking: TrackingCounters,
+    /// Clients that see what all send.
+    pub monitors: Counter,
+    /// Requests not shown to them, as there were too many.
+    pub monitor_dropped: Counter,
+}
+
+/// What one worker counts of clients that track changes.
+#[derive(Debug, Default)]
+pub struct TrackingCounters {
+    /// Clients that track now.
+    pub clients: Counter,
+    /// Keys that they have read and may keep.
+    pub keys: Counter,
+    /// Invalidations told.
+    pub told: Counter,
+    /// Keys that clients had to forget because there were too many.
+    pub given_up: Counter,
+    /// Connections that watch changes and broke.
+    pub connections_lost: Counter,
 }
 
 /// What one worker counts of subscriptions to one backend.

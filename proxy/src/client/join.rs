@@ -5,8 +5,10 @@
 //! shards. Nothing here trusts a reply to have the form it should have: what has not makes the whole
 //! an error.
 
-use super::merge;
+use super::algebra::{self, Outcome, Question, Store};
+use super::{blocks, merge};
 use crate::route::scan::{self, Tag, Window};
+use crate::route::scan_fixed;
 use crate::topology::cluster;
 use pointsman_protocol::glob;
 use pointsman_protocol::resp::{encode, reply};
@@ -22,6 +24,17 @@ pub enum Special {
         shard: u32,
         /// See above.
         shards: u32,
+    },
+    /// One step of SCAN where keys never leave their shard.
+    ScanFixed {
+        /// The primary it was sent to.
+        tag: Tag,
+        /// Which shard was asked, of how many.
+        shard: u32,
+        /// See above.
+        shards: u32,
+        /// The shard is walked from its beginning.
+        from_start: bool,
     },
     /// SCAN's question whether a slot has moved.
     ScanCheck {
@@ -52,6 +65,12 @@ pub enum Special {
     },
     /// RANDOMKEY and DBSIZE of each shard in turn; a random number.
     RandomKey(u32),
+    /// Set algebra over several slots.
+    Algebra(Box<Question>),
+    /// A transaction cut by slots: the places of the commands of each part, and what the proxy answers.
+    Blocks(Vec<Vec<u32>>, Vec<(u32, Vec<u8>)>),
+    /// Its result has been stored: what to tell then.
+    Stored(Vec<u8>),
     /// SCRIPT KILL, FUNCTION KILL: done if one shard did it.
     Kill,
     /// SCRIPT EXISTS: there if it is on every shard.
@@ -91,13 +110,32 @@ pub enum Special {
 
 /// What is still to be asked before a request can be answered.
 #[derive(Debug, PartialEq, Eq)]
-pub struct TypesWanted(pub Vec<Vec<u8>>);
+pub enum Sequel {
+    /// The types of these keys.
+    Types(Vec<Vec<u8>>),
+    /// A write has to be made.
+    Store(Store),
+}
+
+impl Sequel {
+    /// In how many parts its answer comes.
+    pub fn parts(&self) -> u32 {
+        match self {
+            Sequel::Types(keys) => keys.len() as u32,
+            Sequel::Store(_) => 1,
+        }
+    }
+}
 
 impl Special {
     /// True if this error of a shard is an answer that the rule knows.
     pub fn takes_error(&self, bytes: &[u8]) -> bool {
         match self {
             Special::Kill | Special::Report => true,
+            // Of several keys of a wrong type the first counts.
+            Special::Algebra(_) => bytes.starts_with(b"-WRONGTYPE "),
+            // It stands at the places of its commands.
+            Special::Blocks(..) => true,
             // A store without a cluster moves no slots.
             Special::ScanCheck { .. } => {
                 bytes.starts_with(b"-ERR This instance has cluster support disabled")
@@ -106,8 +144,22 @@ impl Special {
         }
     }
 
+    /// True if an error of a part is the error of the whole, in its own words.
+    pub fn fails_as_one(&self) -> bool {
+        matches!(self, Special::Algebra(_) | Special::Stored(_))
+    }
+
     /// What must be asked next, and the rule for its answers.
-    pub fn sequel(&self, replies: &[&[u8]]) -> Option<(TypesWanted, Special)> {
+    pub fn sequel(&self, replies: &[&[u8]]) -> Option<(Sequel, Special)> {
+        if let Special::Algebra(question) = self {
+            return match question.stores().then(|| question.judge(replies))?? {
+                Outcome::Write(store) => {
+                    let told = Special::Stored(store.told.clone());
+                    Some((Sequel::Store(store), told))
+                }
+                Outcome::Tell(_) => None,
+            };
+        }
         let Special::ScanSlots { window, count, pattern, kind: Some(kind) } = self else { return None };
         let (keys, met) = keys_in(replies, pattern.as_deref())?;
         if keys.is_empty() {
@@ -116,7 +168,7 @@ impl Special {
         let keys: Vec<Vec<u8>> = keys.into_iter().map(<[u8]>::to_vec).collect();
         let number = scan::after_slots(*window, met, *count);
         let next = Special::ScanTypes { number, keys: keys.clone(), kind: kind.clone() };
-        Some((TypesWanted(keys), next))
+        Some((Sequel::Types(keys), next))
     }
 
     /// The one reply. `None` if a part has not the form it should have.
@@ -124,10 +176,13 @@ impl Special {
         let mut out = Vec::new();
         match self {
             Special::ScanNode { tag, shard, shards } => {
-                let mut elements = reply::elements(replies.first()?)?;
-                let told = std::str::from_utf8(reply::payload(elements.next()?)?).ok()?.parse().ok()?;
-                let keys = elements.next().filter(|keys| reply::elements(keys).is_some())?;
+                let (told, keys) = scan_told(replies)?;
                 scan_head(&mut out, scan::after_node(*tag, *shard, *shards, told));
+                out.extend_from_slice(keys);
+            }
+            Special::ScanFixed { tag, shard, shards, from_start } => {
+                let (told, keys) = scan_told(replies)?;
+                scan_head(&mut out, scan_fixed::after(*tag, *shard, *shards, told, *from_start)?);
                 out.extend_from_slice(keys);
             }
             Special::ScanCheck { owned, epoch } => {
@@ -151,6 +206,13 @@ impl Special {
                 encode::array_head(&mut out, found.len());
                 found.iter().for_each(|key| encode::bulk(&mut out, key));
             }
+            Special::Algebra(question) => match question.judge(replies)? {
+                Outcome::Tell(told) => return Some(told),
+                // It was written before this is asked.
+                Outcome::Write(_) => return None,
+            },
+            Special::Blocks(places, local) => return blocks::join(replies, places, local),
+            Special::Stored(told) => return Some(algebra::stored(replies.first()?, told)),
             Special::RandomKey(random) => return merge::random_key(replies, *random).map(<[u8]>::to_vec),
             Special::Kill => return merge::kill(replies).map(<[u8]>::to_vec),
             Special::FunctionStats => return merge::function_stats(replies).map(<[u8]>::to_vec),
@@ -174,6 +236,14 @@ impl Special {
         }
         Some(out)
     }
+}
+
+/// What a node answered to SCAN: its cursor, and the keys as they came.
+fn scan_told<'a>(replies: &[&'a [u8]]) -> Option<(u64, &'a [u8])> {
+    let mut elements = reply::elements(replies.first()?)?;
+    let told = std::str::from_utf8(reply::payload(elements.next()?)?).ok()?.parse().ok()?;
+    let keys = elements.next().filter(|keys| reply::elements(keys).is_some())?;
+    Some((told, keys))
 }
 
 /// `*2`, and the cursor as a bulk string.

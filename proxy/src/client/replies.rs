@@ -7,7 +7,7 @@
 //! is answered, everything answered behind it follows.
 
 use super::gather::Gather;
-use super::join::TypesWanted;
+use super::join::Sequel;
 use std::collections::VecDeque;
 
 /// A place in one client's reply order. Wraps around after 2^32 requests; a client never has that
@@ -22,8 +22,8 @@ pub enum Filled {
     Part,
     /// It is answered.
     Whole,
-    /// It waits for the answers to these.
-    Asks(TypesWanted),
+    /// It waits for the answer to this.
+    Asks(Sequel),
 }
 
 #[derive(Debug)]
@@ -100,6 +100,16 @@ impl Replies {
         ticket
     }
 
+    /// What was to be answered at once is to be answered in parts.
+    pub fn gather_at(&mut self, ticket: Ticket, gather: Gather) {
+        let index = ticket.0.wrapping_sub(self.head) as usize;
+        match self.queue.get_mut(index) {
+            Some(place @ Place::Waiting) => *place = Place::Gathering(Box::new(gather)),
+            Some(place @ Place::Withheld(None)) => *place = Place::Withheld(Some(Box::new(gather))),
+            _ => {}
+        }
+    }
+
     /// Takes a place at the tail and answers it at once with what `write` appends.
     #[inline]
     pub fn answer(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
@@ -124,6 +134,22 @@ impl Replies {
     pub fn push(&mut self, first: u8, rest: &[u8]) {
         self.out.push(first);
         self.out.extend_from_slice(rest);
+    }
+
+    /// Appends a message that answers nothing behind all that the client still waits for. It takes a place
+    /// of its own there, whatever is withheld.
+    pub fn push_behind(&mut self, frame: &[u8]) {
+        if self.queue.is_empty() {
+            return self.out.extend_from_slice(frame);
+        }
+        let end = self.stash.len();
+        self.stash.extend_from_slice(frame);
+        self.stashed += frame.len();
+        match self.queue.back_mut() {
+            // Right behind what waits there already: it can share its place.
+            Some(Place::Stashed { start, len }) if *start + *len == end => *len += frame.len(),
+            _ => self.queue.push_back(Place::Stashed { start: end, len: frame.len() }),
+        }
     }
 
     /// Answers a place with `bytes`. A ticket that is not waiting is ignored: that cannot happen
@@ -196,7 +222,8 @@ impl Replies {
         };
         let before = gather.held();
         let complete = gather.take(part, bytes);
-        self.gathered += gather.held() - before;
+        // It may hold less than before: too much is given up at once.
+        self.gathered = (self.gathered + gather.held()).saturating_sub(before);
         if !complete {
             return Filled::Part;
         }
@@ -324,6 +351,22 @@ impl Replies {
         self.out.len() - self.written + self.stashed + self.gathered
     }
 
+    /// Bytes of replies still being joined.
+    #[inline]
+    pub fn gathered(&self) -> usize {
+        self.gathered
+    }
+
+    /// Gives up joining the parts of a reply that has become too large.
+    #[cold]
+    pub fn give_up_gather(&mut self, ticket: Ticket) {
+        let index = ticket.0.wrapping_sub(self.head) as usize;
+        if let Some(Place::Gathering(gather) | Place::Withheld(Some(gather))) = self.queue.get_mut(index) {
+            self.gathered -= gather.held();
+            gather.give_up();
+        }
+    }
+
     /// Bytes held for it that are no part of a reply still being joined.
     pub fn piled_up(&self) -> usize {
         self.out.len() - self.written + self.stashed
@@ -390,6 +433,51 @@ mod tests {
         assert!(replies.is_idle());
         replies.answer(|out| out.extend_from_slice(b"now"));
         assert_eq!(taken(&mut replies), "now");
+    }
+
+    #[test]
+    fn t25_t101_a_message_comes_behind_what_was_asked_before_it() {
+        let mut replies = Replies::default();
+        replies.push_behind(b"now ");
+        assert_eq!(taken(&mut replies), "now ");
+        let (a, b) = (replies.open(), replies.open());
+        replies.fill(b, b"b ");
+        replies.push_behind(b"push ");
+        replies.push_behind(b"more ");
+        assert_eq!(replies.open_count(), 2, "they share a place");
+        let c = replies.open();
+        replies.push_behind(b"last ");
+        replies.answer(|out| out.extend_from_slice(b"d "));
+        replies.push_behind(b"end ");
+        assert_eq!(taken(&mut replies), "");
+        replies.fill(a, b"a ");
+        assert_eq!(taken(&mut replies), "a b push more ");
+        replies.fill(c, b"c ");
+        assert_eq!(taken(&mut replies), "c last d end ");
+        assert!(replies.is_idle() && replies.held() == 0);
+        // What is withheld is only the answer.
+        replies.withhold(Withhold::All);
+        let hidden = replies.open();
+        replies.push_behind(b"push ");
+        replies.fill(hidden, b"hidden ");
+        assert_eq!(taken(&mut replies), "push ");
+    }
+
+    #[test]
+    fn a_join_that_becomes_too_large_lets_go_and_answers_with_an_error() {
+        let mut replies = Replies::default();
+        let everyone = Gather::everyone(pointsman_protocol::command::ResponsePolicy::Default, 3);
+        let ticket = replies.open_gather(everyone);
+        let part = b"*1\r\n$9\r\n012345678\r\n";
+        assert_eq!(replies.fill_part(ticket, 0, part), Filled::Part);
+        assert!(replies.gathered() > 0);
+        replies.give_up_gather(ticket);
+        assert_eq!(replies.gathered(), 0);
+        assert_eq!(replies.fill_part(ticket, 1, part), Filled::Part);
+        assert_eq!((replies.gathered(), replies.held()), (0, 0), "nothing is kept of what comes later");
+        assert_eq!(replies.fill_part(ticket, 2, part), Filled::Whole);
+        assert!(taken(&mut replies).starts_with("-ERR the joined reply is larger than reply_bytes_max"));
+        assert!(replies.is_idle());
     }
 
     #[test]

@@ -20,6 +20,8 @@ const READS_PER_TURN: usize = 4;
 const STRANGER_BYTES: usize = 96 * 1024;
 /// Bytes of further requests read from a client that waits in a blocking command.
 const KEPT_WHILE_BLOCKED: usize = 64 * 1024;
+/// How a client that wants TLS begins; no request does.
+const TLS_HANDSHAKE: &[u8] = &[0x16, 0x03];
 /// Argument ranges a decoder may keep between requests.
 const RANGES_KEPT: usize = 32;
 
@@ -73,7 +75,7 @@ impl Session {
             if client.is_finished() {
                 return Poll::Ready(());
             }
-            if client.paused && !client.blocked.is_empty() {
+            if client.paused && client.is_blocked() {
                 return self.look_for_the_end(router, cx);
             }
             if client.paused || client.closing {
@@ -87,7 +89,7 @@ impl Session {
                 continue;
             }
             // Who waits for something to come, and has gone, must not get it.
-            if self.ended && !client.blocked.is_empty() {
+            if self.ended && client.is_blocked() {
                 return Poll::Ready(());
             }
             if self.ended {
@@ -155,7 +157,12 @@ impl Session {
                 Ok(Some(len)) => {
                     let args = self.decoder.args(&rest[..len]);
                     match router.request(self.key, &rest[..len], args, self.decoder.was_inline()) {
-                        Step::Done => at += len,
+                        Step::Done => {
+                            if router.is_observed() {
+                                router.observe(self.key, args);
+                            }
+                            at += len;
+                        }
                         Step::Wait => {
                             // The same request is looked at again later.
                             self.decoder.reset();
@@ -168,7 +175,13 @@ impl Session {
                         }
                     }
                 }
-                Ok(None) => break,
+                Ok(None) => {
+                    if rest.starts_with(TLS_HANDSHAKE) {
+                        router.close_tls(self.key);
+                        at = bytes.len();
+                    }
+                    break;
+                }
                 Err(error) => {
                     router.protocol_error(self.key, error);
                     at = bytes.len();

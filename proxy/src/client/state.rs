@@ -1,12 +1,15 @@
 //! Who a client is, and where it stands.
 
-use super::replies::Replies;
+use super::replies::{Replies, Ticket};
 use super::transaction::Transaction;
+use super::vigil::Vigil;
 use super::written::Written;
 use crate::pubsub::wire;
+use crate::tracking::mode::Tracking;
 use crate::worker::detour::Detour;
+use crate::worker::guard::Guarded;
 use crate::worker::pin::Pin;
-use pointsman_config::{ClientLimits, Reads, Secret};
+use pointsman_config::{ClientLimits, CrossSlot, MultiAcrossSlots, Reads, Secret};
 use pointsman_protocol::HostPort;
 use pointsman_protocol::command::CommandSpec;
 use pointsman_protocol::resp::RequestLimits;
@@ -15,7 +18,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::net::tcp::OwnedWriteHalf;
 
 /// What kind of request it was, for counting.
@@ -50,6 +53,14 @@ pub struct ListenerContext {
     pub password: Option<Secret>,
     /// Where reads may go.
     pub reads: Reads,
+    /// Whether its clients may see what all clients of the backend send.
+    pub monitor: bool,
+    /// What becomes of set algebra over several slots.
+    pub cross_slot: CrossSlot,
+    /// What becomes of transactions over several slots.
+    pub multi_across_slots: MultiAcrossSlots,
+    /// Keys of several slots may be waited for: the longest rest between two looks at them.
+    pub blocking_across_slots: Option<Duration>,
     /// The proxy presents itself as a cluster of one node.
     pub facade: bool,
     /// The address of that node, if clients are not to be told the one they connected to.
@@ -68,6 +79,10 @@ impl ListenerContext {
             listen: config.listen,
             password: config.password.clone(),
             reads: config.reads,
+            monitor: config.monitor,
+            cross_slot: config.cross_slot,
+            multi_across_slots: config.multi_across_slots,
+            blocking_across_slots: config.blocking_across_slots,
             facade: config.cluster_facade,
             advertise: config.advertise.clone(),
             request_limits: RequestLimits {
@@ -168,10 +183,18 @@ pub struct Client {
     pub pin: Option<Box<Pin>>,
     /// The connections over which it waits: for something to come, or for its writes to arrive.
     pub blocked: Vec<usize>,
+    /// Its wait for keys of several slots.
+    pub vigil: Option<Box<Vigil>>,
+    /// Its transaction over several slots, until the block of the watched keys has been answered.
+    pub guarded: Option<Box<Guarded>>,
     /// What it queued since MULTI.
     pub transaction: Option<Box<Transaction>>,
     /// Requests that are being sent a second time.
     pub detour: Option<Box<Detour>>,
+    /// How it tracks what changes.
+    pub tracking: Option<Box<Tracking>>,
+    /// It sees what all clients send; the number of its MONITOR among all.
+    pub monitor: Option<u64>,
     /// The command it sent last.
     pub last: Option<&'static CommandSpec>,
     /// Last time it sent something, in microseconds of the worker's clock.
@@ -192,6 +215,10 @@ pub struct Client {
     pub authenticated: bool,
     /// It speaks RESP3.
     pub resp3: bool,
+    /// The database it selected.
+    pub database: u16,
+    /// The database it will have once the transaction with this ticket was executed.
+    pub selecting: Option<(Ticket, u16)>,
     /// Its subscriptions: channels, patterns, shard channels.
     pub subscriptions: [u32; wire::Kind::COUNT],
 }
@@ -207,6 +234,12 @@ impl Client {
     #[inline]
     pub fn is_subscribed(&self) -> bool {
         self.subscriptions != [0; wire::Kind::COUNT]
+    }
+
+    /// True while it waits for something to come, in a blocking command.
+    #[inline]
+    pub fn is_blocked(&self) -> bool {
+        !self.blocked.is_empty() || self.vigil.is_some()
     }
 
     /// True if there is nothing left to do for it but close.

@@ -9,9 +9,10 @@
 //! A command that a single Redis would refuse at once is refused at once, by its row in the command
 //! table. What only the node can know (a module's command, its memory) shows when EXEC does.
 
+use super::blocks::{self, Block, Queued};
 use pointsman_protocol::Slot;
 use pointsman_protocol::command::CommandSpec;
-use pointsman_protocol::resp::{Args, encode};
+use pointsman_protocol::resp::{Args, RequestDecoder, RequestLimits, encode};
 
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
@@ -26,9 +27,17 @@ pub struct Transaction {
     /// Commands that the proxy answers, as they would go over the wire, and their places among all.
     local: Vec<(u32, Vec<u8>)>,
     local_bytes: usize,
-    /// The slot of the keys so far.
+    /// The slot of the first key.
     slot: Option<Slot>,
+    /// The slot of the keys being watched.
+    guard: Option<Slot>,
+    /// Each command for the node, where they may be in several slots.
+    queued: Option<Vec<Queued>>,
+    /// They are.
+    in_several: bool,
     writes: bool,
+    /// The database that it selects last.
+    selected: Option<u16>,
     /// A command was refused: EXEC will be, too.
     aborted: bool,
 }
@@ -51,9 +60,18 @@ impl Transaction {
             local: Vec::new(),
             local_bytes: 0,
             slot,
+            guard: slot,
+            queued: None,
+            in_several: false,
             writes: false,
+            selected: None,
             aborted: false,
         }
+    }
+
+    /// The same, whose commands may be in several slots.
+    pub fn in_any_slots(self) -> Transaction {
+        Transaction { queued: Some(Vec::new()), ..self }
     }
 
     /// Queues a command for the node, which `write` appends. `slot` is that of its keys, if it has any; `bytes_max`
@@ -72,17 +90,61 @@ impl Transaction {
         if let (Some(before), Some(slot)) = (self.slot, slot)
             && before != slot
         {
+            if self.queued.is_none() {
+                return Err(NotQueued::CrossSlot);
+            }
+            self.in_several = true;
+        }
+        self.append(spec, slot, bytes_max, write)?;
+        self.slot = self.slot.or(slot);
+        self.sent += 1;
+        self.writes |= !spec.is_read();
+        Ok(())
+    }
+
+    /// Queues a command whose keys are in several slots, cut by slot; `write` appends a part. The parts' replies share
+    /// its place. One that is refused half-way is not executed, as nothing of the transaction is then.
+    pub fn queue_parts<T>(
+        &mut self,
+        spec: &CommandSpec,
+        parts: impl Iterator<Item = (Slot, T)>,
+        bytes_max: usize,
+        write: impl Fn(&mut Vec<u8>, T),
+    ) -> Result<(), NotQueued> {
+        if self.aborted {
+            return Ok(());
+        }
+        if self.queued.is_none() {
             return Err(NotQueued::CrossSlot);
         }
+        for (slot, part) in parts {
+            self.append(spec, Some(slot), bytes_max, |out| write(out, part))?;
+            self.slot = self.slot.or(Some(slot));
+        }
+        self.in_several = true;
+        self.sent += 1;
+        self.writes |= !spec.is_read();
+        Ok(())
+    }
+
+    /// Appends what stands at the next place, or a part of it.
+    fn append(
+        &mut self,
+        spec: &CommandSpec,
+        slot: Option<Slot>,
+        bytes_max: usize,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), NotQueued> {
+        let place = self.commands();
         let before = self.bytes.len();
         write(&mut self.bytes);
         if self.bytes.len() + EXEC.len() + self.local_bytes > bytes_max {
             self.bytes.truncate(before);
             return Err(NotQueued::TooLarge);
         }
-        self.slot = self.slot.or(slot);
-        self.sent += 1;
-        self.writes |= !spec.is_read();
+        if let Some(queued) = &mut self.queued {
+            queued.push(Queued { slot, end: self.bytes.len(), place, writes: !spec.is_read() });
+        }
         Ok(())
     }
 
@@ -101,11 +163,29 @@ impl Transaction {
         Ok(())
     }
 
+    /// Notes that what was just queued selects a database.
+    pub fn selects(&mut self, database: u16) {
+        self.selected = Some(database);
+    }
+
+    /// The database that it selects last, if any.
+    pub fn selected(&self) -> Option<u16> {
+        self.selected
+    }
+
+    /// Makes its last command one that selects the database of the connection again: others use that, too.
+    /// Its reply is one more than the client asked for.
+    pub fn come_back_to(&mut self, database: u16) {
+        encode::request(&mut self.bytes, &["SELECT", &database.to_string()]);
+        self.sent += 1;
+    }
+
     /// Notes that a command was refused.
     pub fn abort(&mut self) {
         self.aborted = true;
         self.bytes = Vec::new();
         self.local = Vec::new();
+        self.queued = None;
     }
 
     /// True if a command was refused.
@@ -128,6 +208,23 @@ impl Transaction {
         &self.local
     }
 
+    /// All commands as they would go over the wire, in their order.
+    pub fn all(&self) -> Vec<Vec<u8>> {
+        let mut local = self.local.iter().peekable();
+        let mut all = Vec::new();
+        let (mut decoder, mut at) = (RequestDecoder::new(), MULTI.len());
+        loop {
+            if let Some((_, frame)) = local.next_if(|(place, _)| *place as usize == all.len()) {
+                all.push(frame.clone());
+                continue;
+            }
+            let rest = self.bytes.get(at..).unwrap_or_default();
+            let Ok(Some(len)) = decoder.next(rest, &RequestLimits::AUTHENTICATED) else { return all };
+            all.push(rest[..len].to_vec());
+            at += len;
+        }
+    }
+
     /// The slot of its keys; `None` if it has no keys.
     pub fn slot(&self) -> Option<Slot> {
         self.slot
@@ -141,6 +238,12 @@ impl Transaction {
     /// Replies that come before that of EXEC: one each for MULTI and what was queued.
     pub fn replies_ahead(&self) -> u32 {
         self.sent + 1
+    }
+
+    /// One transaction a slot, if its commands are in several; first that of the keys being watched, if there are any.
+    pub fn blocks(&self) -> Option<Vec<Block>> {
+        let queued = self.queued.as_ref().filter(|_| self.in_several)?;
+        Some(blocks::cut(queued, self.guard, MULTI.len(), &self.bytes, MULTI, EXEC))
     }
 
     /// Appends all of it, EXEC included.
@@ -174,6 +277,13 @@ mod tests {
         assert!(transaction.writes());
         assert_eq!(transaction.slot(), Slot::new(7));
         assert_eq!((transaction.commands(), transaction.replies_ahead()), (2, 3));
+        let ping = OwnedArgs::new(&["PING"]);
+        transaction.queue_local(ping.args(), 1000).unwrap();
+        let all: Vec<usize> = transaction.all().iter().map(Vec::len).collect();
+        assert_eq!(all, [20, 21, 14], "GET, INCR, PING");
+        let mut transaction = Transaction::new(None);
+        queue(&mut transaction, &["GET", "k"], Some(7)).unwrap();
+        queue(&mut transaction, &["INCR", "k"], Some(7)).unwrap();
         let mut out = Vec::new();
         transaction.write(&mut out);
         assert_eq!(

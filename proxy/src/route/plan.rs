@@ -1,7 +1,9 @@
 //! Where a request goes, judged from its words alone: which route its command takes, and the slot
 //! of its keys. Which node that is now, the snapshot tells ([`crate::worker::dispatch`]).
 
+use super::division::Division;
 use super::split::SplitKind;
+use crate::client::algebra;
 use pointsman_protocol::Slot;
 use pointsman_protocol::command::keys::{self, KeyError, KeyRef};
 use pointsman_protocol::command::{self, CommandSpec, Flags, KeyPattern, ROWS};
@@ -31,6 +33,11 @@ pub enum Plan {
         spec: &'static CommandSpec,
         /// How.
         kind: SplitKind,
+    },
+    /// Its keys are in several slots: compute it here, where that is allowed.
+    Across {
+        /// Its row.
+        spec: &'static CommandSpec,
     },
     /// Send it to every shard and join the replies by its response policy.
     Everyone {
@@ -101,7 +108,7 @@ impl Plan {
         match self {
             Plan::Slot { spec, .. } | Plan::Primary { spec, .. } => Some(spec),
             Plan::Block { spec, .. } | Plan::Split { spec, .. } => Some(spec),
-            Plan::Everyone { spec } | Plan::Shards { spec } => Some(spec),
+            Plan::Everyone { spec } | Plan::Shards { spec } | Plan::Across { spec } => Some(spec),
             Plan::Local { spec } | Plan::Subscription { spec } => Some(spec),
             Plan::Publish { spec, .. } | Plan::Wait { spec } => Some(spec),
             Plan::Transaction(_) | Plan::Nothing | Plan::Refuse(_) => None,
@@ -118,6 +125,7 @@ impl Plan {
             | Plan::Split { spec, .. }
             | Plan::Publish { spec, .. }
             | Plan::Everyone { spec }
+            | Plan::Across { spec }
             | Plan::Shards { spec } => !spec.is_read(),
             Plan::Transaction(verb) => *verb == Verb::Exec,
             Plan::Local { .. } | Plan::Subscription { .. } | Plan::Wait { .. } => false,
@@ -137,8 +145,6 @@ pub enum Refusal {
     CrossSlot,
     /// The client has not authenticated.
     NoAuth,
-    /// This version does not carry it yet.
-    NotYet(&'static CommandSpec),
     /// The node that announces it does not tell where its keys are.
     KeysUntold(&'static CommandSpec),
     /// Its answer is only right where one shard has everything; so many shards there are.
@@ -163,9 +169,6 @@ impl Refusal {
             Refusal::Keys(spec, error) => error.reply(spec, out),
             Refusal::CrossSlot => encode::error(out, "CROSSSLOT Keys in request don't hash to the same slot"),
             Refusal::NoAuth => encode::error(out, "NOAUTH Authentication required."),
-            Refusal::NotYet(spec) => {
-                encode::error(out, &format!("ERR '{}' is not supported through this proxy yet", shown(spec)));
-            }
             Refusal::KeysUntold(spec) => {
                 encode::error(
                     out,
@@ -210,6 +213,8 @@ enum Route {
     Cursor(u8),
     /// By its keys, which must share a slot.
     Keys,
+    /// By its keys; if they are in several slots, it can be computed.
+    Across,
     /// By its keys; it waits.
     Block,
     Split(SplitKind),
@@ -217,12 +222,13 @@ enum Route {
     Shards,
     /// To the owner of one fixed slot.
     Anyone,
+    /// It concerns two databases: a cluster has one.
+    Databases,
     Local,
     Transaction(Verb),
     Subscription,
     Wait,
     Publish,
-    NotYet,
     NotThroughProxy,
 }
 
@@ -241,9 +247,10 @@ fn route_of(spec: &CommandSpec) -> Route {
     let container = spec.name.split('|').next().unwrap_or(spec.name);
     match spec.name {
         "PING" | "ECHO" | "SELECT" | "HELLO" | "AUTH" | "QUIT" | "RESET" | "INFO" | "TIME" | "LOLWUT"
-        | "READONLY" | "READWRITE" | "ASKING" | "ROLE" | "SWAPDB" | "MOVE" | "ACL|WHOAMI" | "ACL|USERS" => {
+        | "READONLY" | "READWRITE" | "ASKING" | "ROLE" | "ACL|WHOAMI" | "ACL|USERS" | "MONITOR" => {
             return Route::Local;
         }
+        "SWAPDB" | "MOVE" => return Route::Databases,
         "DBSIZE" | "FLUSHALL" | "FLUSHDB" | "KEYS" | "SCRIPT|LOAD" | "SCRIPT|FLUSH" | "FUNCTION|LOAD"
         | "FUNCTION|DELETE" | "FUNCTION|FLUSH" | "FUNCTION|RESTORE" | "MEMORY|PURGE" | "SLOWLOG|LEN"
         | "SLOWLOG|RESET" | "COMMANDLOG|LEN" | "COMMANDLOG|RESET" | "LATENCY|RESET" => {
@@ -292,7 +299,6 @@ fn route_of(spec: &CommandSpec) -> Route {
         "WATCH" => return Route::Transaction(Verb::Watch),
         "UNWATCH" => return Route::Transaction(Verb::Unwatch),
         "WAIT" | "WAITAOF" => return Route::Wait,
-        "MONITOR" => return Route::NotYet,
         _ => {}
     }
     // The same on every node, and nothing in them tells which node it is.
@@ -314,6 +320,9 @@ fn route_of(spec: &CommandSpec) -> Route {
     if may_block {
         return Route::Block;
     }
+    if algebra::computes(spec.name) {
+        return Route::Across;
+    }
     match spec.pattern {
         KeyPattern::One(at) if has_cursor(spec) => Route::Cursor(at),
         KeyPattern::One(at) => Route::OneKey(at),
@@ -327,9 +336,9 @@ fn has_cursor(spec: &CommandSpec) -> bool {
     matches!(spec.name, "HSCAN" | "SSCAN" | "ZSCAN" | "BF.SCANDUMP" | "CF.SCANDUMP")
 }
 
-/// Judges a request. `keys` is scratch space.
+/// Judges a request, for a backend with this division of keys. `keys` is scratch space.
 #[inline]
-pub fn plan(args: Args<'_>, authenticated: bool, keys: &mut Vec<KeyRef>) -> Plan {
+pub fn plan(args: Args<'_>, authenticated: bool, division: &Division, keys: &mut Vec<KeyRef>) -> Plan {
     let spec = match command::resolve(args) {
         Ok(spec) => spec,
         Err(_) if args.is_empty() => return Plan::Nothing,
@@ -339,27 +348,33 @@ pub fn plan(args: Args<'_>, authenticated: bool, keys: &mut Vec<KeyRef>) -> Plan
         return Plan::Refuse(Refusal::NoAuth);
     }
     match ROUTES[usize::from(spec.index)] {
-        Route::OneKey(at) => Plan::Slot { spec, slot: Slot::of(args.at(usize::from(at))) },
-        Route::Cursor(at) => Plan::Primary { spec, slot: Slot::of(args.at(usize::from(at))) },
+        Route::OneKey(at) => Plan::Slot { spec, slot: division.slot(args.at(usize::from(at))) },
+        Route::Cursor(at) => Plan::Primary { spec, slot: division.slot(args.at(usize::from(at))) },
         Route::Split(SplitKind::Mset) if args.len().is_multiple_of(2) => {
             Plan::Refuse(Refusal::Table(command::Refusal::Arity(spec)))
         }
         Route::Split(kind) => Plan::Split { spec, kind },
-        Route::Keys => by_keys(spec, args, keys),
-        Route::Block => match by_keys(spec, args, keys) {
+        Route::Keys => by_keys(spec, args, division, keys),
+        Route::Across => match by_keys(spec, args, division, keys) {
+            Plan::Refuse(Refusal::CrossSlot) => Plan::Across { spec },
+            other => other,
+        },
+        Route::Block => match by_keys(spec, args, division, keys) {
             Plan::Slot { spec, slot } => Plan::Block { spec, slot },
             other => other,
         },
         Route::Everyone => Plan::Everyone { spec },
         Route::Shards => Plan::Shards { spec },
         Route::Anyone => Plan::Slot { spec, slot: keyless_slot() },
+        Route::Databases if division.is_cluster() => Plan::Local { spec },
+        Route::Databases if spec.name == "SWAPDB" => Plan::Shards { spec },
+        Route::Databases => Plan::Slot { spec, slot: division.slot(args.at(1)) },
         Route::Local => Plan::Local { spec },
         Route::Transaction(verb) => Plan::Transaction(verb),
         Route::Subscription => Plan::Subscription { spec },
         Route::Wait => Plan::Wait { spec },
         Route::Publish if spec.name == "SPUBLISH" => Plan::Publish { spec, slot: Slot::of(args.at(1)) },
         Route::Publish => Plan::Publish { spec, slot: keyless_slot() },
-        Route::NotYet => Plan::Refuse(Refusal::NotYet(spec)),
         Route::NotThroughProxy => Plan::Refuse(Refusal::NotThroughProxy(spec)),
     }
 }
@@ -367,16 +382,22 @@ pub fn plan(args: Args<'_>, authenticated: bool, keys: &mut Vec<KeyRef>) -> Plan
 /// The slot whose owner takes what has no keys: always the same, so that repeated calls (an EVAL
 /// without keys, say) meet the same data.
 pub fn keyless_slot() -> Slot {
-    Slot::of(b"")
+    // That of the empty key; where keys are divided otherwise, that of the first shard.
+    Slot::ZERO
 }
 
-pub(super) fn by_keys(spec: &'static CommandSpec, args: Args<'_>, keys: &mut Vec<KeyRef>) -> Plan {
+pub(super) fn by_keys(
+    spec: &'static CommandSpec,
+    args: Args<'_>,
+    division: &Division,
+    keys: &mut Vec<KeyRef>,
+) -> Plan {
     if let Err(error) = keys::find(spec, args, keys) {
         return Plan::Refuse(Refusal::Keys(spec, error));
     }
     // XREAD waits only if asked to.
     let blocks = spec.flags.has(Flags::BLOCKING) && asks_to_block(args, keys);
-    let mut slots = keys.iter().map(|key| Slot::of(args.at(key.index as usize)));
+    let mut slots = keys.iter().map(|key| division.slot(args.at(key.index as usize)));
     let Some(slot) = slots.next() else { return Plan::Slot { spec, slot: keyless_slot() } };
     if slots.all(|other| other == slot) {
         if blocks { Plan::Block { spec, slot } } else { Plan::Slot { spec, slot } }

@@ -4,9 +4,9 @@
 //! Apart from [`super::plan`] because nothing of it belongs on the way of a request that the table knows.
 //! What it refuses: commands that block, subscribe or administrate, of which no more is known than that.
 
+use super::division::Division;
 use super::plan::{Plan, Refusal, by_keys};
 use pointsman_config::UnknownCommands;
-use pointsman_protocol::Slot;
 use pointsman_protocol::command::keys::KeyRef;
 use pointsman_protocol::command::spec::announced;
 use pointsman_protocol::command::{
@@ -29,6 +29,7 @@ pub fn plan(
     refusal: TableRefusal,
     announced: &Announced,
     rule: UnknownCommands,
+    division: &Division,
     keys: &mut Vec<KeyRef>,
 ) -> Plan {
     let refused = Refusal::Table(refusal);
@@ -49,7 +50,7 @@ pub fn plan(
     };
     let Some(spec) = found else {
         let by_rule = rule == UnknownCommands::FirstKey && matches!(refusal, TableRefusal::UnknownCommand);
-        return if by_rule { first_key(args, refused) } else { Plan::Refuse(refused) };
+        return if by_rule { first_key(args, division, refused) } else { Plan::Refuse(refused) };
     };
     if spec.is_container() {
         let refusal =
@@ -64,18 +65,18 @@ pub fn plan(
     }
     match spec.pattern {
         KeyPattern::None if spec.flags.has(Flags::MOVABLE_KEYS) => match rule {
-            UnknownCommands::FirstKey => first_key(args, Refusal::KeysUntold(spec)),
+            UnknownCommands::FirstKey => first_key(args, division, Refusal::KeysUntold(spec)),
             UnknownCommands::Refuse => Plan::Refuse(Refusal::KeysUntold(spec)),
         },
         KeyPattern::None => keyless(spec),
-        _ => by_keys(spec, args, keys),
+        _ => by_keys(spec, args, division, keys),
     }
 }
 
 /// To the primary of the first argument's slot, as a write.
-fn first_key(args: Args<'_>, otherwise: Refusal) -> Plan {
+fn first_key(args: Args<'_>, division: &Division, otherwise: Refusal) -> Plan {
     match args.get(1) {
-        Some(key) => Plan::Slot { spec: &UNLISTED, slot: Slot::of(key) },
+        Some(key) => Plan::Slot { spec: &UNLISTED, slot: division.slot(key) },
         None => Plan::Refuse(otherwise),
     }
 }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::route::plan::keyless_slot;
+use pointsman_protocol::Slot;
 use pointsman_protocol::command;
 use pointsman_protocol::resp::args::OwnedArgs;
 
@@ -34,7 +35,7 @@ fn planned(line: &str, announced: &Announced, rule: UnknownCommands) -> String {
     let owned = OwnedArgs::new(&words);
     let args = owned.args();
     let refusal = command::resolve(args).expect_err("not in the table so");
-    match plan(args, refusal, announced, rule, &mut Vec::new()) {
+    match plan(args, refusal, announced, rule, &Division::Slots, &mut Vec::new()) {
         Plan::Slot { slot, spec } => format!("slot {slot}{}", if spec.is_read() { " read" } else { "" }),
         Plan::Everyone { .. } => "everyone".into(),
         Plan::Shards { .. } => "shards".into(),

@@ -67,7 +67,8 @@ impl Router {
         let (authenticated, replica_reads) = (client.authenticated, client.replica_reads);
         let queueing = client.transaction.is_some();
         let only_subscribes = !client.resp3 && client.is_subscribed();
-        let mut plan = plan::plan(args, authenticated, &mut self.keys);
+        let monitors = client.monitor.is_some();
+        let mut plan = plan::plan(args, authenticated, &self.division, &mut self.keys);
         client.last = plan.spec();
         if let Plan::Refuse(Refusal::Table(refusal)) = plan
             && authenticated
@@ -76,6 +77,9 @@ impl Router {
         }
         if only_subscribes && let Some(step) = self.in_subscribed_mode(key, &plan, args) {
             return step;
+        }
+        if monitors && self.in_monitor_mode(key, plan.spec()) {
+            return Step::Done;
         }
         if self.pause.is_some_and(|pause| pause.holds(&plan)) {
             return self.wait(key);
@@ -137,6 +141,7 @@ impl Router {
                 Step::Done
             }
             Plan::Block { spec, slot } => self.block(key, spec, slot, args),
+            Plan::Across { spec } => self.across_slots(key, spec, args),
             Plan::Wait { spec } => self.wait_for_copies(key, spec, args),
             Plan::Transaction(verb) => self.transaction_verb(key, verb, args),
             Plan::Nothing => {
@@ -146,6 +151,7 @@ impl Router {
                 Step::Done
             }
             Plan::Refuse(refusal) if refusal.is_http(args) => self.close_browser(key),
+            Plan::Refuse(Refusal::CrossSlot) if self.keeps_vigil(key, args) => self.keep_vigil(key, args),
             Plan::Refuse(refusal) => {
                 self.refuse(key, args, &refusal);
                 Step::Done
@@ -158,7 +164,7 @@ impl Router {
     fn plan_unknown(&mut self, key: ClientKey, args: Args<'_>, refusal: command::Refusal) -> Plan {
         let rule = self.context.config.unknown_commands;
         let announced = self.context.commands.load();
-        let plan = unknown::plan(args, refusal, &announced, rule, &mut self.keys);
+        let plan = unknown::plan(args, refusal, &announced, rule, &self.division, &mut self.keys);
         match plan.spec() {
             Some(spec) if unknown::is_unlisted(spec) => self.counters.unknown_by_rule.add(1),
             Some(_) => self.counters.unknown_announced.add(1),
@@ -206,11 +212,13 @@ impl Router {
             && !request.traits.primary
             && reads.policy == ReadPolicy::PreferReplica
             && request.ahead == 0
-            && client.writes_in_flight == 0;
+            && client.writes_in_flight == 0
+            // A replica may tell an old value after the primary told that it changed.
+            && client.tracking.is_none();
         let max_lag = any_copy.then_some(reads.max_lag_bytes);
         client.in_flight += 1;
         client.writes_in_flight += u32::from(request.traits.write);
-        let resp3 = client.resp3;
+        let (resp3, database) = (client.resp3, client.database);
         let Some(shard) = self.snapshot.topology.owner(slot) else {
             return self.park_new(request, Cause::ClusterDown, write);
         };
@@ -225,7 +233,9 @@ impl Router {
             None => (self.snapshot.topology.shard(shard).primary, false),
         };
         let per_node = self.context.config.connections_per_node;
-        let id = self.connection_of(node, Lane::of(slot, resp3, readonly, per_node));
+        let spread = self.division.spread(slot, request.client.index);
+        let lane = Lane { database, ..Lane::of(spread, resp3, readonly, per_node) };
+        let id = self.connection_of(node, lane);
         self.enqueue(id, request, write);
     }
 
@@ -236,6 +246,9 @@ impl Router {
         let connection = &mut self.connections[id];
         if connection.phase == Phase::Down {
             return self.park_new(request, Cause::NotSent, write);
+        }
+        if request.ahead > 0 && connection.refuses_transactions {
+            return self.refuse_transaction(id, &request);
         }
         if !connection.accepts(0, &self.context.queue) {
             return self.settle_failure(&request, FailureKind::Overloaded);
@@ -268,7 +281,7 @@ impl Router {
         inline: bool,
     ) {
         let mut placed = std::mem::take(&mut self.placed);
-        if split::place(kind, args, &mut placed) {
+        if split::place(kind, args, &self.division, &mut placed) {
             // All in one slot: the node does it as a whole.
             let slot = placed.first().map_or_else(plan::keyless_slot, |(slot, _)| *slot);
             self.send_to_slot(key, traits, slot, frame, args, inline);
@@ -346,14 +359,14 @@ impl Router {
             return self.fail_at_once(key, FailureKind::SlotUnserved);
         }
         let Some(client) = self.client_mut(key) else { return };
-        let resp3 = client.resp3;
+        let (resp3, database) = (client.resp3, client.database);
         let ticket = client.replies.open_gather(Gather::everyone(policy, shards.len() as u32));
         client.in_flight += shards.len() as u32;
         client.writes_in_flight += if traits.write { shards.len() as u32 } else { 0 };
         for (part, shard) in shards.into_iter().enumerate() {
             let request = self.part(key, ticket, part as u32, None, traits);
             let node = self.snapshot.topology.shard(shard).primary;
-            let id = self.connection_of(node, Lane { resp3, readonly: false, index: 0 });
+            let id = self.connection_of(node, Lane { resp3, readonly: false, database, index: 0 });
             self.enqueue(id, request, |out| encode::request_args(out, args));
         }
     }
@@ -392,6 +405,16 @@ impl Router {
         if let Some(client) = self.client_mut(key) {
             client.replies.answer(write);
             self.mark_client(key);
+        }
+    }
+
+    /// Bytes of another protocol, which waits for an answer that never comes: better to be gone.
+    #[cold]
+    pub fn close_tls(&mut self, key: ClientKey) {
+        self.counters.protocol_errors.add(1);
+        if let Some(client) = self.client_mut(key) {
+            tracing::warn!(client = %client.address, "a client speaks TLS, which this listener does not; closing it");
+            client.closing = true;
         }
     }
 

@@ -3,20 +3,26 @@
 //! Workers share nothing but published snapshots and counters. A client stays with the worker that
 //! the acceptor gave it to ([`crate::accept`]); its requests never cross a thread.
 
+pub mod across;
 pub mod answer;
 pub mod block;
 pub mod detour;
 pub mod dispatch;
 pub mod fleet;
+pub mod guard;
 pub mod inbound;
+pub mod monitor;
+pub mod observe;
 pub mod pin;
 pub mod router;
 pub mod scripts;
 pub mod shards;
 pub mod subscribe;
 pub mod tick;
+pub mod track;
 pub mod transact;
 pub mod unblock;
+pub mod vigil;
 pub mod wait;
 
 use crate::client::state::{Admission, ListenerContext};

@@ -6,6 +6,7 @@
 //! ([`super::answer`]), a request goes a second time ([`super::detour`]), time passes
 //! ([`super::tick`]).
 
+use super::monitor::{Allowance, Feed};
 use super::pin::Pins;
 use super::scripts::{Scripts, Seen};
 use crate::admin::counters::{Registry, WorkerCounters};
@@ -18,12 +19,14 @@ use crate::health::census::Census;
 use crate::health::commands::Commands;
 use crate::pubsub::audience::Audience;
 use crate::pubsub::hub::Hub;
+use crate::route::division::Division;
 use crate::route::retry::RetryLimits;
 use crate::route::split::Placed;
 use crate::topology::publish::{Published, Snapshot};
+use crate::tracking::watch::Watch;
 use crate::worker::fleet::{Fleet, Pause};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use pointsman_config::{Backend, BackendKind};
+use pointsman_config::Backend;
 use pointsman_protocol::HostPort;
 use pointsman_protocol::command::keys::KeyRef;
 use pointsman_protocol::topology::NodeIndex;
@@ -87,10 +90,7 @@ impl BackendContext {
         registry: Arc<Registry>,
         fleet: Arc<Fleet>,
     ) -> Self {
-        let address_map = match &config.kind {
-            BackendKind::Cluster(cluster) => cluster.address_map.iter().cloned().collect(),
-            BackendKind::Bundled(_) => HashMap::new(),
-        };
+        let address_map = config.kind.address_map().iter().cloned().collect();
         let per_second = NonZeroU32::new(config.reconnect.per_second).unwrap_or(NonZeroU32::MIN);
         BackendContext {
             name: Arc::from(config.name.as_str()),
@@ -137,9 +137,13 @@ pub struct Router {
     pub(super) by_lane: HashMap<(HostPort, Lane), usize>,
     /// Connections that are one client's own for a while.
     pub(super) pins: Pins,
+    /// Clients that wait for keys of several slots.
+    pub(super) vigils: usize,
     /// The lanes of each node of the snapshot.
     pub(super) nodes: Vec<NodeLanes>,
     pub(super) snapshot: Arc<Snapshot>,
+    /// How the keys of the backend are divided.
+    pub(super) division: Division,
     /// Reads go round over the replicas.
     pub(super) turn: usize,
     /// What the next flush must write.
@@ -172,6 +176,13 @@ pub struct Router {
     pub(super) swept: u64,
     /// What clients are subscribed to, from the first subscription on.
     pub(super) pubsub: Option<Box<Hub>>,
+    /// What clients keep and how changes to it are heard, from the first client that tracks on.
+    pub(super) watch: Option<Box<Watch>>,
+    /// Who wants to see every request.
+    pub(super) monitors: Vec<Feed>,
+    pub(super) monitor_allowance: Allowance,
+    /// A client tracks, or somebody wants to see every request.
+    pub(super) observed: bool,
 }
 
 /// Replies wait at most this long for the rest of their batch, in microseconds; then the timer's own
@@ -193,6 +204,7 @@ impl Router {
                 connections: Slab::new(),
                 by_lane: HashMap::new(),
                 pins: Pins::default(),
+                vigils: 0,
                 nodes: Vec::new(),
                 turn: seed as usize,
                 dirty_connections: Vec::new(),
@@ -216,7 +228,12 @@ impl Router {
                 ticker: Rc::new(Notify::new()),
                 swept: 0,
                 pubsub: None,
+                watch: None,
+                monitors: Vec::new(),
+                monitor_allowance: Allowance::default(),
+                observed: false,
                 snapshot,
+                division: Division::of(&context.config.kind),
                 context,
             };
             router.build_nodes();
@@ -259,6 +276,7 @@ impl Router {
         self.detours_due = true;
         self.wake_flusher();
         self.move_subscriptions();
+        self.move_watch();
     }
 
     fn build_nodes(&mut self) {
@@ -313,10 +331,14 @@ impl Router {
     }
 
     /// A connection is up: what waited for it goes out with the next flush.
-    pub fn connection_up(&mut self, id: usize, writer: OwnedWriteHalf) {
+    pub fn connection_up(&mut self, id: usize, writer: OwnedWriteHalf, transactions: bool) {
         let now = self.now;
+        if !transactions {
+            self.refuse_waiting_transactions(id);
+        }
         if let Some(connection) = self.connections.get_mut(id) {
             connection.counters.connections.add(1);
+            connection.refuses_transactions = !transactions;
             connection.up(writer, now);
             connection.dirty = false;
             self.mark_connection(id);
@@ -376,7 +398,11 @@ impl Router {
             transaction: None,
             pin: None,
             blocked: Vec::new(),
+            vigil: None,
+            guarded: None,
             detour: None,
+            tracking: None,
+            monitor: None,
             last: None,
             active: self.now,
             dirty: false,
@@ -386,6 +412,8 @@ impl Router {
             closing: false,
             broken: false,
             resp3: false,
+            database: 0,
+            selecting: None,
             subscriptions: Default::default(),
         };
         let key = ClientKey { index: self.clients.insert(client) as u32, generation: self.generation };
@@ -400,8 +428,10 @@ impl Router {
     pub fn remove_client(&mut self, key: ClientKey) {
         if self.client_mut(key).is_some() {
             self.close_pin_of(key);
+            self.leave_vigil(key);
             self.close_waits_of(key);
             self.leave_subscriptions(key);
+            self.end_tracking(key);
             self.clients.remove(key.index as usize);
             self.counters.clients.sub(1);
             if self.clients.is_empty() {
@@ -414,6 +444,11 @@ impl Router {
     #[inline]
     pub fn client_mut(&mut self, key: ClientKey) -> Option<&mut Client> {
         self.clients.get_mut(key.index as usize).filter(|client| client.generation == key.generation)
+    }
+
+    /// Itself, for tasks that outlive the turn.
+    pub fn myself(&self) -> Weak<RefCell<Router>> {
+        self.me.clone()
     }
 
     /// How many clients there are.
@@ -593,8 +628,11 @@ impl Router {
         // tells a client which does not read.
         let piled_up = client.replies.piled_up().saturating_sub(client.replies.largest());
         if piled_up > client.listener.limits.output_bytes_max {
-            tracing::warn!(client = %client.address, bytes = client.replies.held(), "a client does not read its replies; closing it (client_limits.output_bytes_max)");
-            self.counters.clients_overflowed.add(1);
+            // It may be written to once more before its task ends.
+            if !client.broken {
+                tracing::warn!(client = %client.address, bytes = client.replies.held(), "a client does not read its replies; closing it (client_limits.output_bytes_max)");
+                self.counters.clients_overflowed.add(1);
+            }
             client.broken = true;
             client.wake();
             return;

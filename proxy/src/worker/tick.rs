@@ -66,12 +66,14 @@ impl Router {
             self.end_pause();
         }
         self.tick_subscriptions();
+        self.tick_watch();
         if self.draining {
             self.drain_clients();
         }
         if self.now.saturating_sub(self.swept) >= Self::micros(SWEEP) {
             self.swept = self.now;
             self.sweep_clients();
+            self.sweep_monitors();
         }
     }
 
@@ -118,10 +120,10 @@ impl Router {
         // Nothing more is read from them; they go as soon as what is on its way has been answered. One
         // that was stopped has requests that were read but not sent yet: it has those first.
         // One that waits in a blocking command goes at once.
-        let goes = |client: &Client| !client.closing && (!client.paused || !client.blocked.is_empty());
+        let goes = |client: &Client| !client.closing && (!client.paused || client.is_blocked());
         for (_, client) in self.clients.iter_mut().filter(|(_, client)| goes(client)) {
             client.closing = true;
-            client.broken |= !client.blocked.is_empty();
+            client.broken |= client.is_blocked();
             client.wake();
         }
     }
@@ -129,8 +131,9 @@ impl Router {
     /// Takes the buffers of clients that went quiet, and closes those that stay away too long.
     fn sweep_clients(&mut self) {
         let now = self.now;
-        let mut idle = Vec::new();
+        let (mut idle, mut monitors) = (Vec::new(), 0);
         for (index, client) in self.clients.iter_mut() {
+            monitors += u64::from(client.monitor.is_some());
             let quiet = now.saturating_sub(client.active);
             if client.in_flight > 0
                 || client.paused
@@ -140,13 +143,15 @@ impl Router {
                 continue;
             }
             client.replies.shrink();
-            // A subscriber listens; it need not say anything.
+            // A subscriber listens; it need not say anything. So does a monitor.
             if !client.is_subscribed()
+                && client.monitor.is_none()
                 && client.listener.limits.idle_timeout.is_some_and(|timeout| quiet > Self::micros(timeout))
             {
                 idle.push(ClientKey { index: index as u32, generation: client.generation });
             }
         }
+        self.counters.monitors.set(monitors);
         for key in idle {
             if let Some(client) = self.client_mut(key) {
                 client.closing = true;

@@ -12,6 +12,7 @@ pub mod filter;
 pub mod greeting;
 pub mod info;
 pub mod line;
+pub mod tracking;
 pub mod words;
 
 use crate::admin::counters::Outcome;
@@ -69,10 +70,11 @@ pub enum Answer {
 /// Answers a request that needs no backend.
 pub fn answer(router: &mut Router, key: ClientKey, spec: &'static CommandSpec, args: Args<'_>) -> Step {
     let Some(client) = router.client_mut(key) else { return Step::Close };
-    // The protocol version decides which connections its requests use; it changes only when nothing
+    // The protocol version and the database decide which connections its requests use; they change only when nothing
     // is on its way, so that no request overtakes another. What asks others speaks of a moment, which
     // comes after what the client sent before.
-    if client.in_flight > 0 && (matches!(spec.name, "HELLO" | "RESET") || is_asked_of_others(spec)) {
+    if client.in_flight > 0 && (matches!(spec.name, "HELLO" | "RESET" | "SELECT") || is_asked_of_others(spec))
+    {
         client.paused = true;
         return Step::Wait;
     }
@@ -144,7 +146,11 @@ fn write(
     match spec.name {
         "PING" => ping(args, out)?,
         "ECHO" => encode::bulk(out, args.at(1)),
-        "SELECT" => greeting::select(args, out)?,
+        "SELECT" => {
+            let database = greeting::select(args, router.databases())?;
+            router.select(key, database);
+            encode::simple(out, "OK");
+        }
         "SWAPDB" => greeting::swapdb(args, out)?,
         "MOVE" => return Err(greeting::move_key(args)),
         "AUTH" => {
@@ -158,6 +164,7 @@ fn write(
         }
         "RESET" => {
             greeting::reset(client);
+            router.end_tracking(key);
             router.leave_subscriptions(key);
             encode::simple(out, "RESET");
         }
@@ -168,6 +175,18 @@ fn write(
         "ACL|USERS" => {
             encode::array_head(out, 1);
             encode::bulk(out, b"default");
+        }
+        "MONITOR" if !client.listener.monitor => {
+            return Err("ERR MONITOR is switched off here (listeners[].monitor)".into());
+        }
+        // As in Redis, a second one is not even answered.
+        "MONITOR" if client.monitor.is_some() => {
+            client.replies.unanswered();
+            return Ok(Answer::Silent);
+        }
+        "MONITOR" => {
+            router.begin_monitor(key);
+            return Ok(Answer::Later);
         }
         "INFO" => return Ok(info::info(router, key, args, resp3, out)),
         // Where reads go is the listener's to say.
@@ -235,7 +254,7 @@ fn integer(text: &[u8]) -> Option<i64> {
 }
 
 /// The same, or Redis' error.
-fn decimal(text: &[u8]) -> Result<i64, Refused> {
+pub(crate) fn decimal(text: &[u8]) -> Result<i64, Refused> {
     integer(text).ok_or_else(|| "ERR value is not an integer or out of range".into())
 }
 
