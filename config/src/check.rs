@@ -151,12 +151,15 @@ fn listener(
     let (advertise, siblings) = (section.address("advertise"), section.addresses("siblings"));
     told_to_clients(section, "advertise", advertise.line, advertise.value.iter());
     told_to_clients(section, "siblings", siblings.line, siblings.value.iter());
+    let across = section.choice("blocking_across_slots", &[("refuse", false), ("poll", true)], false);
+    let poll = Duration::from_millis(section.number("blocking_poll_ms").value);
     let listener = Listener {
         name: name.value.unwrap_or_else(|| listen.value.to_string()),
         listen: listen.value,
         backend: backend_of(section, backends),
         password: password(section, outside),
         reads: Reads { policy: policy.value, max_lag_bytes: section.number("max_lag_bytes").value },
+        blocking_across_slots: across.value.then_some(poll),
         cluster_facade: section.choice("cluster_facade", &[("false", false), ("true", true)], false).value,
         advertise: advertise.value,
         siblings: siblings.value,

@@ -140,6 +140,7 @@ impl Router {
                 Step::Done
             }
             Plan::Refuse(refusal) if refusal.is_http(args) => self.close_browser(key),
+            Plan::Refuse(Refusal::CrossSlot) if self.keeps_vigil(key, args) => self.keep_vigil(key, args),
             Plan::Refuse(refusal) => {
                 self.refuse(key, args, &refusal);
                 Step::Done
