@@ -154,6 +154,7 @@ fn listener(
     let (advertise, siblings) = (section.address("advertise"), section.addresses("siblings"));
     told_to_clients(section, "advertise", advertise.line, advertise.value.iter());
     told_to_clients(section, "siblings", siblings.line, siblings.value.iter());
+    let monitor = section.choice("monitor", &[("on", true), ("off", false)], true);
     let across = section.choice("blocking_across_slots", &[("refuse", false), ("poll", true)], false);
     let poll = Duration::from_millis(section.number("blocking_poll_ms").value);
     let listener = Listener {
@@ -162,6 +163,7 @@ fn listener(
         backend: backend_of(section, backends),
         password: password(section, outside),
         reads: Reads { policy: policy.value, max_lag_bytes: section.number("max_lag_bytes").value },
+        monitor: monitor.value,
         cross_slot: CrossSlot {
             compute: section.choice("cross_slot", &[("refuse", false), ("compute", true)], false).value,
             bytes_max: section.number("cross_slot_bytes_max").value as usize,

@@ -8,6 +8,7 @@
 
 mod flush;
 
+use super::monitor::{Allowance, Feed};
 use super::pin::Pins;
 use super::scripts::{Scripts, Seen};
 use crate::admin::counters::{Registry, WorkerCounters};
@@ -23,6 +24,7 @@ use crate::route::division::Division;
 use crate::route::retry::RetryLimits;
 use crate::route::split::Placed;
 use crate::topology::publish::{Published, Snapshot};
+use crate::tracking::watch::Watch;
 use crate::worker::fleet::{Fleet, Pause};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use pointsman_config::Backend;
@@ -172,6 +174,13 @@ pub struct Router {
     pub(super) swept: u64,
     /// What clients are subscribed to, from the first subscription on.
     pub(super) pubsub: Option<Box<Hub>>,
+    /// What clients keep and how changes to it are heard, from the first client that tracks on.
+    pub(super) watch: Option<Box<Watch>>,
+    /// Who wants to see every request.
+    pub(super) monitors: Vec<Feed>,
+    pub(super) monitor_allowance: Allowance,
+    /// A client tracks, or somebody wants to see every request.
+    pub(super) observed: bool,
 }
 
 /// Size of the buffer that all connections of a router read into.
@@ -214,6 +223,10 @@ impl Router {
                 ticker: Rc::new(Notify::new()),
                 swept: 0,
                 pubsub: None,
+                watch: None,
+                monitors: Vec::new(),
+                monitor_allowance: Allowance::default(),
+                observed: false,
                 snapshot,
                 division: Division::of(&context.config.kind),
                 context,
@@ -258,6 +271,7 @@ impl Router {
         self.detours_due = true;
         self.wake_flusher();
         self.move_subscriptions();
+        self.move_watch();
     }
 
     fn build_nodes(&mut self) {
@@ -382,6 +396,8 @@ impl Router {
             vigil: None,
             guarded: None,
             detour: None,
+            tracking: None,
+            monitor: None,
             last: None,
             active: self.now,
             dirty: false,
@@ -410,6 +426,7 @@ impl Router {
             self.leave_vigil(key);
             self.close_waits_of(key);
             self.leave_subscriptions(key);
+            self.end_tracking(key);
             self.clients.remove(key.index as usize);
             self.counters.clients.sub(1);
             if self.clients.is_empty() {
@@ -422,6 +439,11 @@ impl Router {
     #[inline]
     pub fn client_mut(&mut self, key: ClientKey) -> Option<&mut Client> {
         self.clients.get_mut(key.index as usize).filter(|client| client.generation == key.generation)
+    }
+
+    /// Itself, for tasks that outlive the turn.
+    pub fn myself(&self) -> Weak<RefCell<Router>> {
+        self.me.clone()
     }
 
     /// How many clients there are.
