@@ -155,8 +155,6 @@ fn listener(
     told_to_clients(section, "advertise", advertise.line, advertise.value.iter());
     told_to_clients(section, "siblings", siblings.line, siblings.value.iter());
     let monitor = section.choice("monitor", &[("on", true), ("off", false)], true);
-    let across = section.choice("blocking_across_slots", &[("refuse", false), ("poll", true)], false);
-    let poll = Duration::from_millis(section.number("blocking_poll_ms").value);
     let listener = Listener {
         name: name.value.unwrap_or_else(|| listen.value.to_string()),
         listen: listen.value,
@@ -176,7 +174,10 @@ fn listener(
                 MultiAcrossSlots::Refuse,
             )
             .value,
-        blocking_across_slots: across.value.then_some(poll),
+        blocking_across_slots: section
+            .choice("blocking_across_slots", &[("refuse", false), ("poll", true)], false)
+            .value,
+        blocking_poll: Duration::from_millis(section.number("blocking_poll_ms").value),
         cluster_facade: section.choice("cluster_facade", &[("false", false), ("true", true)], false).value,
         advertise: advertise.value,
         siblings: siblings.value,
