@@ -14,7 +14,7 @@ use crate::route::retry::Cause;
 use crate::route::split;
 use pointsman_config::BackendKind;
 use pointsman_protocol::Slot;
-use pointsman_protocol::command::{self, CommandSpec, KeyPattern};
+use pointsman_protocol::command::{self, CommandSpec, KeyError, KeyPattern};
 use pointsman_protocol::resp::{Args, RequestDecoder, RequestLimits, encode};
 
 impl Router {
@@ -175,6 +175,13 @@ impl Router {
                 } else {
                     Err(Refused::NotQueued(NotQueued::CrossSlot))
                 }
+            }
+            // Its number of arguments fits, what they say does not: the server finds that when it executes it.
+            Plan::Refuse(Refusal::Keys(spec, error)) if error != KeyError::Arity => {
+                self.queue(key, spec, None, args)
+            }
+            Plan::Refuse(Refusal::Table(command::Refusal::Arity(spec))) if spec.accepts(args.len()) => {
+                self.queue(key, spec, args.get(1).map(Slot::of), args)
             }
             // What changes the connection itself cannot wait for EXEC: it would decide how to read on.
             Plan::Local { spec } if !changes_the_connection(spec) && !local::needs_others(spec) => {
