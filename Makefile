@@ -39,4 +39,4 @@ bench: ## measure Pointsman beside its peers; ARGS are those of `bench compare`
 
 clean: ## remove what was built and what the tests installed here
 	cargo clean
-	rm -rf .venv .tools
+	rm -rf .venv .tools integration/node/node_modules

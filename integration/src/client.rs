@@ -188,6 +188,18 @@ impl Client {
         closed
     }
 
+    /// Says that nothing more will be sent, and goes on reading.
+    #[track_caller]
+    pub fn finish_sending(&self) {
+        self.stream.shutdown(std::net::Shutdown::Write).expect("the server is there");
+    }
+
+    /// Leaves without a farewell: the server's next packet meets a reset, as after a crash.
+    pub fn reset(self) {
+        // Without time to linger a close throws away what was not delivered and sends a reset.
+        drop(socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)));
+    }
+
     /// The connection itself, for tests that treat it badly.
     pub fn stream(&self) -> &TcpStream {
         &self.stream

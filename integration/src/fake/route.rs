@@ -7,34 +7,40 @@ use pointsman_protocol::Slot;
 
 /// Executes a data command or redirects it. The flag says whether it was executed.
 pub(super) fn run(world: &mut World, session: &Session, asking: bool, words: &[Vec<u8>]) -> (Vec<u8>, bool) {
-    let keys = keys_of(words);
-    let Some(first) = keys.first() else {
-        let shard = shard_of(world, session.node);
-        return (in_protocol(world.data[shard].execute(words), session.resp3), true);
+    let shard = match judge(world, session, asking, words) {
+        Ok(shard) => shard,
+        Err(refusal) => return (refusal, false),
     };
+    if !is_read(words) && !keys_of(words).is_empty() {
+        // Any number will do, as long as it grows.
+        world.offset += 50;
+    }
+    // A replica stores nothing of its own: it reads its shard's.
+    (in_protocol(world.data[shard].execute(words), session.resp3), true)
+}
+
+/// The shard whose data a command works on here; else what the node says instead of executing it.
+pub(super) fn judge(
+    world: &World,
+    session: &Session,
+    asking: bool,
+    words: &[Vec<u8>],
+) -> Result<usize, Vec<u8>> {
+    let keys = keys_of(words);
+    let Some(first) = keys.first() else { return Ok(shard_of(world, session.node)) };
     let slot = Slot::of(first);
     if keys.iter().any(|key| Slot::of(key) != slot) {
-        return (error("CROSSSLOT Keys in request don't hash to the same slot"), false);
+        return Err(error("CROSSSLOT Keys in request don't hash to the same slot"));
     }
     match place(world, session, asking, slot, words, &keys) {
-        Place::Here(shard) => {
-            if !is_read(words) {
-                // Any number will do, as long as it grows.
-                world.offset += 50;
-            }
-            // A replica stores nothing of its own: it reads its shard's.
-            (in_protocol(world.data[shard].execute(words), session.resp3), true)
-        }
+        Place::Here(shard) => Ok(shard),
         Place::Moved(shard) => {
             let to = world.view_of(session.node).shards[shard].primary;
-            (redirect(world, to, false, words), false)
+            Err(redirect(world, to, false, words))
         }
-        Place::Ask(shard) => {
-            let to = world.view.shards[shard].primary;
-            (redirect(world, to, true, words), false)
-        }
-        Place::TryAgain => (error("TRYAGAIN Multiple keys request during rehashing of slot"), false),
-        Place::Nowhere => (error("CLUSTERDOWN Hash slot not served"), false),
+        Place::Ask(shard) => Err(redirect(world, world.view.shards[shard].primary, true, words)),
+        Place::TryAgain => Err(error("TRYAGAIN Multiple keys request during rehashing of slot")),
+        Place::Nowhere => Err(error("CLUSTERDOWN Hash slot not served")),
     }
 }
 
@@ -120,9 +126,10 @@ fn in_protocol(reply: Vec<u8>, resp3: bool) -> Vec<u8> {
     match pointsman_protocol::resp::reply::elements(&reply) {
         None => null(&reply),
         Some(elements) => {
+            let elements: Vec<&[u8]> = elements.collect();
             let mut out = Vec::new();
-            pointsman_protocol::resp::encode::array_head(&mut out, elements.size_hint().0);
-            elements.for_each(|element| out.extend(null(element)));
+            pointsman_protocol::resp::encode::array_head(&mut out, elements.len());
+            elements.into_iter().for_each(|element| out.extend(null(element)));
             out
         }
     }

@@ -24,6 +24,14 @@ pub enum Act {
     HoldReply(Gate),
     /// Execute, and send the answer in pieces of so many bytes.
     Split(usize),
+    /// Execute, and send the answer in two pieces, the first of so many bytes.
+    CutAt(usize),
+    /// Execute, send so many bytes of the answer, and close the connection.
+    CloseWithin(usize),
+    /// Execute, send so many bytes of the answer, wait at the gate, send the rest.
+    HoldWithin(usize, Gate),
+    /// Execute nothing and send these bytes over and over, until the other side closes.
+    Flood(Vec<u8>),
     /// Close the connection and execute nothing.
     CloseBefore,
     /// Execute, and close the connection without an answer.

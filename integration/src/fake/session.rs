@@ -51,6 +51,15 @@ pub(super) struct Session {
     pub asking: bool,
     pub readonly: bool,
     pub authenticated: bool,
+    pub transaction: Option<Transaction>,
+}
+
+/// What came since MULTI.
+#[derive(Debug, Default)]
+pub(super) struct Transaction {
+    queued: Vec<Vec<Vec<u8>>>,
+    /// A command was refused.
+    aborted: bool,
 }
 
 /// Accepts a node's connections until it is taken down.
@@ -150,11 +159,26 @@ fn execute(shared: &Shared, mut session: Session, mut stream: &TcpStream, queue:
             }
             reply
         };
+        // What a redirect speaks of: of EXEC, the keys of what it would execute.
+        let mut subject = words.clone();
+        // A command that is refused aborts the transaction it is in.
+        if let (Some(Act::Error(_) | Act::Redirect { .. }), Some(open)) = (&act, &mut session.transaction) {
+            open.aborted = true;
+            if words[0].eq_ignore_ascii_case(b"EXEC") {
+                subject = open.queued.first().cloned().unwrap_or(subject);
+                session.transaction = None;
+                session.asking = false;
+            }
+        }
         let reply = match act {
             None => answer_now(&mut session),
             Some(Act::Answer(bytes)) => bytes,
             Some(Act::Error(text)) => error(&text),
-            Some(Act::Redirect { to, asking }) => route::redirect(&shared.lock(), to, asking, &words),
+            Some(Act::Redirect { to, asking }) => route::redirect(&shared.lock(), to, asking, &subject),
+            Some(Act::Flood(bytes)) => {
+                while stream.write_all(&bytes).is_ok() {}
+                return;
+            }
             Some(Act::Hold(gate)) => {
                 if shared.wait(|_| gate.is_open()).is_none() {
                     return;
@@ -170,13 +194,31 @@ fn execute(shared: &Shared, mut session: Session, mut stream: &TcpStream, queue:
             }
             Some(Act::Split(bytes)) => {
                 let reply = answer_now(&mut session);
-                for piece in reply.chunks(bytes) {
-                    if stream.write_all(piece).is_err() {
-                        return;
-                    }
-                    thread::sleep(PIECE_PAUSE);
+                if send_pieces(stream, reply.chunks(bytes)).is_err() {
+                    return;
                 }
                 continue;
+            }
+            Some(Act::CutAt(bytes)) => {
+                let reply = answer_now(&mut session);
+                let (first, rest) = reply.split_at(bytes.min(reply.len()));
+                if send_pieces(stream, [first, rest].into_iter()).is_err() {
+                    return;
+                }
+                continue;
+            }
+            Some(Act::HoldWithin(bytes, gate)) => {
+                let reply = answer_now(&mut session);
+                let (first, rest) = reply.split_at(bytes.min(reply.len()));
+                if stream.write_all(first).is_err() || shared.wait(|_| gate.is_open()).is_none() {
+                    return;
+                }
+                rest.to_vec()
+            }
+            Some(Act::CloseWithin(bytes)) => {
+                let reply = answer_now(&mut session);
+                drop(stream.write_all(&reply[..bytes.min(reply.len())]));
+                return;
             }
             Some(Act::CloseBefore) => return,
             Some(Act::CloseAfter) => {
@@ -190,6 +232,15 @@ fn execute(shared: &Shared, mut session: Session, mut stream: &TcpStream, queue:
     }
 }
 
+/// Sends pieces so far apart that the other side reads them one by one.
+fn send_pieces<'a>(mut stream: &TcpStream, pieces: impl Iterator<Item = &'a [u8]>) -> std::io::Result<()> {
+    for piece in pieces {
+        stream.write_all(piece)?;
+        thread::sleep(PIECE_PAUSE);
+    }
+    Ok(())
+}
+
 /// The reply of a node that behaves, and whether the model executed something.
 fn answer(world: &mut World, session: &mut Session, words: &[Vec<u8>]) -> (Vec<u8>, bool) {
     let name = words[0].to_ascii_uppercase();
@@ -197,6 +248,13 @@ fn answer(world: &mut World, session: &mut Session, words: &[Vec<u8>]) -> (Vec<u
     let needs_password = world.password.is_some() && !session.authenticated;
     if needs_password && !matches!(&name[..], b"AUTH" | b"HELLO" | b"QUIT" | b"RESET") {
         return (error("NOAUTH Authentication required."), false);
+    }
+    let in_transaction = matches!(&name[..], b"MULTI" | b"EXEC" | b"DISCARD" | b"WATCH" | b"UNWATCH");
+    if in_transaction || session.transaction.is_some() {
+        let outcome = transaction(world, session, asking, &name, words);
+        // Within a transaction ASKING counts until its end.
+        session.asking = asking && session.transaction.is_some();
+        return outcome;
     }
     let reply = match &name[..] {
         b"HELLO" if world.knows_hello => shapes::hello(world, session, words),
@@ -220,6 +278,53 @@ fn answer(world: &mut World, session: &mut Session, words: &[Vec<u8>]) -> (Vec<u
         _ => return route::run(world, session, asking, words),
     };
     (reply, false)
+}
+
+/// MULTI, EXEC and what comes in between, as a node does it. Watched keys are not watched: WATCH is only
+/// agreed to.
+fn transaction(
+    world: &mut World,
+    session: &mut Session,
+    asking: bool,
+    name: &[u8],
+    words: &[Vec<u8>],
+) -> (Vec<u8>, bool) {
+    if name == b"WATCH" {
+        let refusal = route::judge(world, session, asking, words).err();
+        return (refusal.unwrap_or_else(ok), false);
+    }
+    let Some(open) = session.transaction.take() else {
+        return match name {
+            b"MULTI" => {
+                session.transaction = Some(Transaction::default());
+                (ok(), false)
+            }
+            b"UNWATCH" => (ok(), false),
+            _ => (error(&format!("ERR {} without MULTI", String::from_utf8_lossy(name))), false),
+        };
+    };
+    match name {
+        b"DISCARD" => (ok(), false),
+        b"EXEC" if open.aborted => {
+            (error("EXECABORT Transaction discarded because of previous errors."), false)
+        }
+        b"EXEC" => {
+            let mut out = Vec::new();
+            encode::array_head(&mut out, open.queued.len());
+            for words in &open.queued {
+                out.extend(route::run(world, session, asking, words).0);
+            }
+            (out, true)
+        }
+        _ => {
+            let refusal = route::judge(world, session, asking, words).err();
+            let mut open = open;
+            open.aborted |= refusal.is_some();
+            open.queued.push(words.to_vec());
+            session.transaction = Some(open);
+            (refusal.unwrap_or_else(|| b"+QUEUED\r\n".to_vec()), false)
+        }
+    }
 }
 
 pub(super) fn ok() -> Vec<u8> {

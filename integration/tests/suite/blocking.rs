@@ -177,6 +177,69 @@ fn t55_t57_who_left_after_a_move_does_not_get_it_either() {
     assert_eq!(pointsman.client().line("RPUSH t55m kept").int(), 1, "nobody took it");
 }
 
+/// The CLIENT ID of a client, which then waits in `line`, seen by the nodes.
+fn waits_in(cluster: &Cluster, client: &mut Client, line: &str) -> String {
+    let id = client.line("CLIENT ID").int().to_string();
+    client.send(&line.split(' ').collect::<Vec<_>>());
+    wait_for_blocked(cluster, 1);
+    id
+}
+
+#[test]
+fn t53_who_waits_can_be_unblocked() {
+    let cluster = Cluster::start(3, 0);
+    let pointsman = Setup::cluster(cluster.addresses()).start();
+    let (mut waiting, mut other) = (pointsman.client(), pointsman.client());
+    let own = other.line("CLIENT ID").int();
+    assert_eq!(other.line(&format!("CLIENT UNBLOCK {own}")).int(), 0, "nobody waits");
+    assert_eq!(other.line("CLIENT UNBLOCK -1 ERROR").int(), 0);
+    for (line, reason, told) in [
+        ("BLPOP t53u 0", "", "*-1\r\n"),
+        ("BLMOVE t53u {t53u}x LEFT LEFT 0", "TIMEOUT", "*-1\r\n"),
+        ("BRPOP t53u 30", "error", "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n"),
+        ("XREAD BLOCK 0 STREAMS t53us $", "TIMEOUT", "*-1\r\n"),
+    ] {
+        let id = waits_in(&cluster, &mut waiting, line);
+        let listed = other.line(&format!("CLIENT LIST ID {id}")).text();
+        assert!(listed.contains(" flags=b "), "{listed}");
+        assert!(other.line("INFO clients").text().contains("\nblocked_clients:1\r"));
+        assert_eq!(other.line(&format!("CLIENT UNBLOCK {id} {reason}")).int(), 1, "{line}");
+        let reply = waiting.read();
+        assert!(reply == told, "{line}: {reply}");
+        assert_eq!(other.line(&format!("CLIENT UNBLOCK {id}")).int(), 0, "it does not wait any more");
+    }
+    assert!(other.line("INFO clients").text().contains("\nblocked_clients:0\r"));
+    // It serves on, and so does whoever waits next.
+    let id = waits_in(&cluster, &mut waiting, "BLPOP t53u 0");
+    assert_eq!(other.line("RPUSH t53u a").int(), 1);
+    assert_eq!(waiting.read(), pair("t53u", "a"));
+    assert_eq!(other.line(&format!("CLIENT UNBLOCK {id}")).int(), 0);
+}
+
+/// An element comes in the moment in which its client is unblocked: it goes to the client, or stays.
+#[test]
+fn t55_nothing_is_lost_between_an_element_and_an_unblocking() {
+    let cluster = Cluster::start(3, 0);
+    let pointsman = Setup::cluster(cluster.addresses()).start();
+    let (mut waiting, mut pushing, mut ending) = (pointsman.client(), pointsman.client(), pointsman.client());
+    for round in 0..60 {
+        let id = waits_in(&cluster, &mut waiting, "BLPOP t55u 0");
+        ending.send(&["CLIENT", "UNBLOCK", &id]);
+        if round % 2 == 0 {
+            std::thread::yield_now();
+        }
+        pushing.send(&["RPUSH", "t55u", "element"]);
+        assert_eq!(pushing.read().int(), 1);
+        let (told, ended) = (waiting.read(), ending.read().int());
+        let left = pushing.line("LLEN t55u").int();
+        match ended {
+            1 => assert!(told == "*-1\r\n" && left == 1, "round {round}: {told}, {left} left"),
+            _ => assert!(told == pair("t55u", "element") && left == 0, "round {round}: {told}, {left} left"),
+        }
+        pushing.line("DEL t55u");
+    }
+}
+
 fn blocked_clients(pointsman: &Pointsman, count: usize) -> Vec<Client> {
     (0..count)
         .map(|_| {

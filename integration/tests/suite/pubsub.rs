@@ -83,8 +83,7 @@ fn t62_t63_clients_share_channels_in_both_protocols() {
         }
         assert_eq!(pointsman.metrics().sum("pointsman_backend_subscriptions", &[]), 2.0);
         assert_eq!(pointsman.metrics().sum("pointsman_subscriptions", &[]), 10.0);
-        // One subscription at the backend, at the node that PUBLISH goes to.
-        assert_eq!(publisher.line("PUBLISH ps:a hi"), Reply::number(1));
+        assert_eq!(publisher.line("PUBLISH ps:a hi"), Reply::number(5));
         for one in &mut clients {
             expect(one, kind, &["message", "ps:a", "hi"]);
         }
@@ -511,5 +510,41 @@ fn a_subscription_that_cannot_be_made_is_an_error_in_its_place() {
     let mut publisher = pointsman.client();
     until_heard(&mut one, "back", |text| {
         publisher.command(&["PUBLISH", "gone:c", text]);
+    });
+}
+
+// T67: a node counts one connection a worker; clients are told of clients.
+#[test]
+fn t67_subscribers_are_counted_over_workers() {
+    let cluster = Cluster::start(3, 0);
+    let pointsman = Setup::cluster(cluster.addresses()).with(|setup| setup.workers = 2).start();
+    let mut publisher = pointsman.client();
+    // The acceptor spreads them over both workers.
+    let mut clients: Vec<Client> = (0..5).map(|_| pointsman.client()).collect();
+    for one in &mut clients {
+        one.line("SUBSCRIBE n:a __keyevent@0__:del");
+        one.line("PSUBSCRIBE n:* *");
+        one.line("SSUBSCRIBE n:s");
+    }
+    let mut direct = cluster.node(0).client();
+    direct.line("SUBSCRIBE n:a");
+    let number = |name: &str, count: i64| [Reply::bulk(name), Reply::number(count)];
+    eventually("everybody is counted once", || {
+        let told = publisher.line("PUBSUB NUMSUB n:a n:none __keyevent@0__:del");
+        let wanted = [number("n:a", 6), number("n:none", 0), number("__keyevent@0__:del", 5)].concat();
+        check(told.elements() == wanted, told)
+    });
+    assert_eq!(publisher.line("PUBSUB SHARDNUMSUB n:s").elements(), number("n:s", 5));
+    assert_eq!(publisher.line("PUBSUB NUMPAT"), Reply::number(2));
+    // Each client hears it three times, as with a single server. The direct one is at another node, perhaps, and a
+    // node counts its own only.
+    let heard = publisher.line("PUBLISH n:a x").int();
+    assert!((15..=16).contains(&heard), "{heard}");
+    assert_eq!(publisher.line("PUBLISH elsewhere x"), Reply::number(5));
+    assert_eq!(publisher.line("SPUBLISH n:s x"), Reply::number(5));
+    clients.truncate(2);
+    eventually("who left is not counted", || {
+        let told = publisher.line("SPUBLISH n:s x");
+        check(told == Reply::number(2), told)
     });
 }

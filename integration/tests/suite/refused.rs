@@ -12,7 +12,6 @@ fn t32_what_belongs_to_one_connection_or_one_node_is_refused() {
     for line in [
         "EXEC",
         "DISCARD",
-        "WAIT 1 0",
         "MONITOR",
         "ASKING",
         "MIGRATE 127.0.0.1 1 k 0 1000",

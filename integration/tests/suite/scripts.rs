@@ -71,6 +71,35 @@ fn t41_noscript_is_healed_in_order_and_once() {
     }
 }
 
+// A transaction cannot go a second time for one of its commands, so the node must not have to know the script.
+#[test]
+fn t41_scripts_inside_transactions_need_not_be_known_to_the_node() {
+    let cluster = Cluster::start(3, 0);
+    let pointsman = Setup::cluster(cluster.addresses()).start();
+    let mut client = pointsman.client();
+    let sha = client.command(&["SCRIPT", "LOAD", APPEND]).text();
+    // This one is seen in a transaction only.
+    let seen = "return redis.call('STRLEN', KEYS[1])";
+    let key = key_on(1, 3, "t41multi", 0);
+    assert_eq!(client.line("MULTI"), Reply::ok());
+    assert_eq!(client.command(&["EVAL", seen, "1", &key]).text(), "QUEUED");
+    assert_eq!(client.line("EXEC").elements(), [Reply::number(0)]);
+    let length = cluster.node(0).command(&["SCRIPT", "LOAD", seen]).text();
+    for round in 1..=2 {
+        forget_everywhere(&cluster);
+        assert_eq!(client.line("MULTI"), Reply::ok());
+        for words in [["EVALSHA", &sha, "1", &key, "x"], ["EVALSHA", &length, "1", &key, "-"]] {
+            assert_eq!(client.command(&words).text(), "QUEUED");
+        }
+        assert_eq!(client.line("EXEC").elements(), [Reply::number(round), Reply::number(round)]);
+    }
+    let unknown = "EVALSHA 0000000000000000000000000000000000000000 0";
+    assert_eq!(client.line("MULTI"), Reply::ok());
+    assert_eq!(client.line(unknown).text(), "QUEUED");
+    let noscript = "NOSCRIPT No matching script. Please use EVAL.";
+    assert_eq!(client.line("EXEC").elements()[0].error(), noscript);
+}
+
 #[test]
 fn t41_what_nobody_knows_and_what_was_flushed_stays_noscript() {
     let cluster = Cluster::start(3, 0);

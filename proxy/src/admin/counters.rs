@@ -68,6 +68,8 @@ pub struct WorkerCounters {
     pub redirects_ask: Counter,
     /// Clients connected now.
     pub clients: Counter,
+    /// Clients that wait in a blocking command or in WAIT.
+    pub blocked: Counter,
     /// Clients accepted since the start.
     pub clients_total: Counter,
     /// Clients closed because they did not read their replies.

@@ -175,6 +175,9 @@ fn workers(status: &Status, families: &mut Vec<MetricFamily>) {
         ),
         &|c| c.pinned.get(),
     );
+    add((gauge, "pointsman_blocked_clients", "Clients that wait in a blocking command or in WAIT."), &|c| {
+        c.blocked.get()
+    });
     add((gauge, "pointsman_detours", "Clients whose next requests wait behind a second attempt."), &|c| {
         c.detours.get()
     });

@@ -154,6 +154,8 @@ pub struct Connection {
     pub close: Option<&'static str>,
     /// It is one client's own for a while, or waits for the next such client: it is in no lane.
     pub pinned: bool,
+    /// How the node names it (CLIENT ID), if it was asked and told.
+    pub number: Option<u64>,
     /// Until then the node may take its time: a command on it waits for something to come.
     pub patient_until: u64,
     /// Whose own it is.
@@ -198,6 +200,7 @@ impl Connection {
             retiring: false,
             close: None,
             pinned: false,
+            number: None,
             patient_until: 0,
             holder: ClientKey::NOBODY,
             answered: false,

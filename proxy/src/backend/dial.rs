@@ -8,7 +8,7 @@ use crate::route::retry::{RetryLimits, backoff};
 use crate::worker::inbound::Inbound;
 use crate::worker::router::{BackendContext, Router, SharedRouter};
 use pointsman_protocol::HostPort;
-use pointsman_protocol::resp::{ReplyError, ReplyScanner};
+use pointsman_protocol::resp::{ReplyError, ReplyScanner, reply};
 use socket2::{SockRef, TcpKeepalive};
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -36,14 +36,16 @@ pub async fn run(router: SharedRouter, id: usize) {
             tokio::time::sleep(BUDGET_PAUSE).await;
         }
         let dialled =
-            tokio::time::timeout(context.config.connect_timeout, dial(&context, &address, lane)).await;
+            tokio::time::timeout(context.config.connect_timeout, open(&router, id, &context, &address, lane))
+                .await;
         match dialled
             .unwrap_or_else(|_| Err(format!("no connection within {:?}", context.config.connect_timeout)))
         {
             // Given up while it was dialled: what waits on it must not be sent any more.
             Ok(_) if is_given_up(&router, id) => return router.borrow_mut().pin_lost(id),
-            Ok((reader, writer)) => {
+            Ok(stream) => {
                 tracing::debug!(node = %address, ?lane, "connected");
+                let (reader, writer) = stream.into_split();
                 let reason = serve(&router, id, reader, writer).await;
                 let mut router = router.borrow_mut();
                 let Some(connection) = router.connection(id) else { return };
@@ -119,12 +121,32 @@ fn is_given_up(router: &SharedRouter, id: usize) -> bool {
     router.connection(id).is_some_and(|connection| connection.pinned && connection.close.is_some())
 }
 
+/// Dials a connection of this router. One that is to be a client's own learns how the node names it: by
+/// that name its client can be unblocked.
+async fn open(
+    router: &SharedRouter,
+    id: usize,
+    context: &BackendContext,
+    address: &HostPort,
+    lane: Lane,
+) -> Result<TcpStream, String> {
+    let mut stream = dial(context, address, lane).await?;
+    if router.borrow_mut().connection(id).is_some_and(|connection| connection.pinned) {
+        stream.write_all(b"*2\r\n$6\r\nCLIENT\r\n$2\r\nID\r\n").await.map_err(|error| error.to_string())?;
+        let number = reply::integer(&read_reply(&mut stream).await?);
+        if let Some(connection) = router.borrow_mut().connection(id) {
+            connection.number = number.and_then(|number| u64::try_from(number).ok());
+        }
+    }
+    Ok(stream)
+}
+
 /// Connects and says the handshake. The host name is looked up anew each time.
 pub(crate) async fn dial(
     context: &BackendContext,
     address: &HostPort,
     lane: Lane,
-) -> Result<(OwnedReadHalf, OwnedWriteHalf), String> {
+) -> Result<TcpStream, String> {
     let mut stream =
         TcpStream::connect((address.host(), address.port())).await.map_err(|error| error.to_string())?;
     let _ = stream.set_nodelay(true);
@@ -142,7 +164,7 @@ pub(crate) async fn dial(
             ));
         }
     }
-    Ok(stream.into_split())
+    Ok(stream)
 }
 
 async fn read_reply(stream: &mut TcpStream) -> Result<Vec<u8>, String> {

@@ -60,10 +60,20 @@ pub enum Special {
     FunctionStats,
     /// PUBSUB CHANNELS and SHARDCHANNELS: each once.
     Union,
-    /// PUBSUB NUMSUB and SHARDNUMSUB: sums by name.
-    SumByName,
+    /// PUBSUB NUMSUB and SHARDNUMSUB: sums by name, each with what is to be added to it.
+    SumByName(Vec<i64>),
+    /// PUBLISH, SPUBLISH, PUBSUB NUMPAT: the sum, less what the proxy's own connections made it, and what
+    /// they stand for.
+    Sum {
+        /// Counted by the nodes, and not meant.
+        less: i64,
+        /// Meant, and not counted by the nodes.
+        more: i64,
+    },
     /// SLOWLOG GET: so many, the latest first.
     Slowlog(usize),
+    /// WAITAOF: of each place the smallest number.
+    LeastOfEach,
     /// LATENCY LATEST.
     LatencyLatest,
     /// LATENCY HISTORY.
@@ -143,8 +153,15 @@ impl Special {
             Special::Kill => return merge::kill(replies).map(<[u8]>::to_vec),
             Special::FunctionStats => return merge::function_stats(replies).map(<[u8]>::to_vec),
             Special::Exists => merge::exists(replies, &mut out)?,
+            Special::LeastOfEach => merge::least_of_each(replies, &mut out)?,
             Special::Union => merge::union(replies, &mut out)?,
-            Special::SumByName => merge::sum_by_name(replies, &mut out)?,
+            Special::SumByName(corrections) => merge::sum_by_name(replies, corrections, &mut out)?,
+            Special::Sum { less, more } => {
+                let told: Vec<i64> =
+                    replies.iter().map(|bytes| reply::integer(bytes)).collect::<Option<_>>()?;
+                let sum = told.into_iter().fold(0, i64::saturating_add);
+                encode::integer(&mut out, sum.saturating_sub(*less).max(0).saturating_add(*more));
+            }
             Special::Slowlog(count) => merge::slowlog(replies, *count, &mut out)?,
             Special::LatencyLatest => merge::latency_latest(replies, &mut out)?,
             Special::LatencyHistory => merge::latency_history(replies, &mut out)?,

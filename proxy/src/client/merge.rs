@@ -77,8 +77,27 @@ pub fn union(replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// `name number name number ...`, the same names everywhere: the sums.
-pub fn sum_by_name(replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
+/// Arrays of as many numbers each: of every place the smallest.
+pub fn least_of_each(replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
+    let mut least: Option<Vec<i64>> = None;
+    for bytes in replies {
+        let told: Vec<i64> = reply::elements(bytes)?.map(reply::integer).collect::<Option<_>>()?;
+        match &mut least {
+            None => least = Some(told),
+            Some(least) if least.len() == told.len() => {
+                least.iter_mut().zip(told).for_each(|(least, told)| *least = told.min(*least));
+            }
+            Some(_) => return None,
+        }
+    }
+    let least = least?;
+    encode::array_head(out, least.len());
+    least.iter().for_each(|number| encode::integer(out, *number));
+    Some(())
+}
+
+/// `name number name number ...`, the same names everywhere: the sums, each corrected by what is given for its place.
+pub fn sum_by_name(replies: &[&[u8]], corrections: &[i64], out: &mut Vec<u8>) -> Option<()> {
     let mut sums: Option<Vec<(&[u8], i64)>> = None;
     for bytes in replies {
         let elements: Vec<&[u8]> = reply::elements(bytes)?.collect();
@@ -96,9 +115,10 @@ pub fn sum_by_name(replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
     }
     let sums = sums?;
     encode::array_head(out, 2 * sums.len());
-    for (name, sum) in sums {
+    for (place, (name, sum)) in sums.into_iter().enumerate() {
         out.extend_from_slice(name);
-        encode::integer(out, sum);
+        let correction = corrections.get(place).copied().unwrap_or(0);
+        encode::integer(out, sum.saturating_add(correction).max(0));
     }
     Some(())
 }

@@ -1,5 +1,17 @@
 use super::*;
 
+#[test]
+fn the_least_of_each_place() {
+    let least = |replies: &[&[u8]]| {
+        let mut out = Vec::new();
+        least_of_each(replies, &mut out).map(|()| String::from_utf8(out).unwrap())
+    };
+    let shards: [&[u8]; 2] = [b"*2\r\n:1\r\n:3\r\n", b"*2\r\n:0\r\n:4\r\n"];
+    assert_eq!(least(&shards).as_deref(), Some("*2\r\n:0\r\n:3\r\n"));
+    assert_eq!(least(&[b"*1\r\n:1\r\n", b"*2\r\n:0\r\n:4\r\n"]), None);
+    assert_eq!(least(&[b":1\r\n"]), None);
+}
+
 type Rule = fn(&[&[u8]], &mut Vec<u8>) -> Option<()>;
 
 fn joined(rule: Rule, replies: &[&str]) -> String {
@@ -63,11 +75,16 @@ fn t67_t71_joined_replies() {
         (union, &["*2\r\n$1\r\na\r\n$1\r\nb\r\n", "*1\r\n$1\r\na\r\n"], "*2\r\n$1\r\na\r\n$1\r\nb\r\n"),
         (union, &["*0\r\n", "+x\r\n"], "none"),
         (
-            sum_by_name,
+            |replies, out| sum_by_name(replies, &[], out),
             &["*4\r\n$1\r\na\r\n:1\r\n$1\r\nb\r\n:0\r\n", "*4\r\n$1\r\na\r\n:2\r\n$1\r\nb\r\n:0\r\n"],
             "*4\r\n$1\r\na\r\n:3\r\n$1\r\nb\r\n:0\r\n",
         ),
-        (sum_by_name, &["*2\r\n$1\r\na\r\n:1\r\n", "*0\r\n"], "none"),
+        (|replies, out| sum_by_name(replies, &[], out), &["*2\r\n$1\r\na\r\n:1\r\n", "*0\r\n"], "none"),
+        (
+            |replies, out| sum_by_name(replies, &[2, -2], out),
+            &["*4\r\n$1\r\na\r\n:1\r\n$1\r\nb\r\n:1\r\n"],
+            "*4\r\n$1\r\na\r\n:3\r\n$1\r\nb\r\n:0\r\n",
+        ),
         (
             latency_latest,
             &[

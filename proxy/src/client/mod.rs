@@ -12,3 +12,4 @@ pub mod replies;
 pub mod session;
 pub mod state;
 pub mod transaction;
+pub mod written;

@@ -2,6 +2,7 @@
 
 use super::replies::Replies;
 use super::transaction::Transaction;
+use super::written::Written;
 use crate::pubsub::wire;
 use crate::worker::detour::Detour;
 use crate::worker::pin::Pin;
@@ -148,6 +149,8 @@ pub struct Client {
     pub in_flight: u32,
     /// Those of them that may write.
     pub writes_in_flight: u32,
+    /// Where it has written, for WAIT.
+    pub written: Written,
     /// Reads on their way to replicas: a write of the same client waits for them.
     pub replica_reads: u32,
     /// Version of the snapshot that its requests in flight were planned with.
@@ -156,8 +159,8 @@ pub struct Client {
     pub identity: Option<Box<Identity>>,
     /// The connection of its own that it holds.
     pub pin: Option<Box<Pin>>,
-    /// The connection over which it waits in a blocking command.
-    pub blocked: Option<usize>,
+    /// The connections over which it waits: for something to come, or for its writes to arrive.
+    pub blocked: Vec<usize>,
     /// What it queued since MULTI.
     pub transaction: Option<Box<Transaction>>,
     /// Requests that are being sent a second time.

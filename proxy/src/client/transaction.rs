@@ -56,13 +56,14 @@ impl Transaction {
         }
     }
 
-    /// Queues a command for the node. `slot` is that of its keys, if it has any; `bytes_max` bounds the whole.
+    /// Queues a command for the node, which `write` appends. `slot` is that of its keys, if it has any; `bytes_max`
+    /// bounds the whole.
     pub fn queue(
         &mut self,
         spec: &CommandSpec,
         slot: Option<Slot>,
-        args: Args<'_>,
         bytes_max: usize,
+        write: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), NotQueued> {
         if self.aborted {
             // It will not be executed, so it need not be kept.
@@ -74,7 +75,7 @@ impl Transaction {
             return Err(NotQueued::CrossSlot);
         }
         let before = self.bytes.len();
-        encode::request_args(&mut self.bytes, args);
+        write(&mut self.bytes);
         if self.bytes.len() + EXEC.len() + self.local_bytes > bytes_max {
             self.bytes.truncate(before);
             return Err(NotQueued::TooLarge);
@@ -158,7 +159,9 @@ mod tests {
     fn queue(transaction: &mut Transaction, words: &[&str], slot: Option<u16>) -> Result<(), NotQueued> {
         let owned = OwnedArgs::new(words);
         let slot = slot.and_then(Slot::new);
-        transaction.queue(lookup(words[0].as_bytes()).unwrap(), slot, owned.args(), 100)
+        transaction.queue(lookup(words[0].as_bytes()).unwrap(), slot, 100, |out| {
+            encode::request_args(out, owned.args());
+        })
     }
 
     #[test]

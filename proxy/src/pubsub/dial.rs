@@ -38,7 +38,8 @@ pub async fn run(router: SharedRouter, id: u64) {
         match dialled
             .unwrap_or_else(|_| Err(format!("no connection within {:?}", context.config.connect_timeout)))
         {
-            Ok((reader, writer)) => {
+            Ok(stream) => {
+                let (reader, writer) = stream.into_split();
                 tracing::debug!(node = %address, "subscriber connected");
                 let reason = serve(&router, id, reader, writer).await;
                 router.borrow_mut().subscriber_lost(id, &reason, true);

@@ -14,6 +14,7 @@
 //! Of topics that stand everywhere, only one place brings what PUBLISH sent; the others bring
 //! keyspace notifications alone.
 
+use super::audience::Audience;
 use super::link::{Expected, Link};
 use super::reach::{self, Reach};
 use super::registry::{Answer, Place, Registry, Topic, TopicId};
@@ -109,10 +110,10 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// Without topics, on this map.
-    pub fn new(snapshot: Arc<Snapshot>, patience: Patience, now: u64) -> Hub {
+    /// Without topics, on this map; its clients are counted in `audience`.
+    pub fn new(snapshot: Arc<Snapshot>, audience: Arc<Audience>, patience: Patience, now: u64) -> Hub {
         let mut hub = Hub {
-            registry: Registry::default(),
+            registry: Registry::new(audience),
             links: BTreeMap::new(),
             next_link: 1,
             next_serial: 1,

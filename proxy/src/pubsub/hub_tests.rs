@@ -53,7 +53,7 @@ impl World {
     fn new(ports: &[u16]) -> World {
         let published = Published::default();
         published.publish(view(1, ports));
-        let hub = Hub::new(published.load(), PATIENCE, 1);
+        let hub = Hub::new(published.load(), Arc::default(), PATIENCE, 1);
         World { hub, published, events: Vec::new(), now: 1 }
     }
 

@@ -4,6 +4,7 @@
 //! a command under way that wants it. A client becomes a subscriber only when its whole command is
 //! confirmed, so that no message can reach it before the confirmation.
 
+use super::audience::Audience;
 use super::reach::Reach;
 use super::wire::{self, Kind};
 use crate::backend::connection::ClientKey;
@@ -11,6 +12,7 @@ use crate::client::replies::Ticket;
 use slab::Slab;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// A topic's place in the registry; reused after its end.
 pub type TopicId = usize;
@@ -91,6 +93,12 @@ impl Topic {
         &self.subscribers
     }
 
+    fn lose(&mut self, client: ClientKey, audience: &Audience) {
+        if self.subscribers.remove(&client) {
+            audience.left(self.kind, &self.name, self.subscribers.is_empty());
+        }
+    }
+
     /// Its place on a connection.
     pub fn place(&mut self, link: u64) -> Option<&mut Place> {
         self.places.iter_mut().find(|place| place.link == link)
@@ -154,9 +162,15 @@ pub struct Registry {
     name_bytes: usize,
     /// Commands under way.
     commands: usize,
+    audience: Arc<Audience>,
 }
 
 impl Registry {
+    /// An empty one, whose subscribers are counted in `audience` together with those of other workers.
+    pub fn new(audience: Arc<Audience>) -> Registry {
+        Registry { audience, ..Registry::default() }
+    }
+
     /// How many topics there are.
     pub fn len(&self) -> usize {
         self.topics.len()
@@ -288,8 +302,11 @@ impl Registry {
         for &id in &command.topics {
             let Some(topic) = self.topics.get_mut(id) else { continue };
             topic.waiting.retain(|waiting| waiting.client != client);
-            topic.subscribers.insert(client);
-            self.subscriptions += usize::from(membership.topics[command.kind as usize].insert(id));
+            if membership.topics[command.kind as usize].insert(id) {
+                self.subscriptions += 1;
+                topic.subscribers.insert(client);
+                self.audience.joined(topic.kind, &topic.name, topic.subscribers.len() == 1);
+            }
             let count = membership.count(command.kind);
             wire::confirm(&mut bytes, command.resp3, (command.kind, true), Some(&topic.name), count);
         }
@@ -384,7 +401,7 @@ impl Registry {
             {
                 self.subscriptions -= 1;
                 if let Some(topic) = self.topics.get_mut(id) {
-                    topic.subscribers.remove(&client);
+                    topic.lose(client, &self.audience);
                 }
                 left = Some(id);
             }
@@ -401,7 +418,7 @@ impl Registry {
         for id in membership.topics.iter().flatten() {
             self.subscriptions -= 1;
             if let Some(topic) = self.topics.get_mut(*id) {
-                topic.subscribers.remove(&client);
+                topic.lose(client, &self.audience);
             }
             left.push(*id);
         }

@@ -54,6 +54,18 @@ pub enum Plan {
         /// All its keys are in this slot.
         slot: Slot,
     },
+    /// Ask the shards that its client wrote to how far that has come.
+    Wait {
+        /// Its row.
+        spec: &'static CommandSpec,
+    },
+    /// Send a message to the slot's owner, and tell how many clients heard it.
+    Publish {
+        /// Its row.
+        spec: &'static CommandSpec,
+        /// The slot of its channel, or the one that stands for all.
+        slot: Slot,
+    },
     /// Begin, end or guard a transaction.
     Transaction(Verb),
     /// Begin or end subscriptions.
@@ -91,6 +103,7 @@ impl Plan {
             Plan::Block { spec, .. } | Plan::Split { spec, .. } => Some(spec),
             Plan::Everyone { spec } | Plan::Shards { spec } => Some(spec),
             Plan::Local { spec } | Plan::Subscription { spec } => Some(spec),
+            Plan::Publish { spec, .. } | Plan::Wait { spec } => Some(spec),
             Plan::Transaction(_) | Plan::Nothing | Plan::Refuse(_) => None,
         }
     }
@@ -103,10 +116,12 @@ impl Plan {
             | Plan::Block { spec, .. }
             | Plan::Primary { spec, .. }
             | Plan::Split { spec, .. }
+            | Plan::Publish { spec, .. }
             | Plan::Everyone { spec }
             | Plan::Shards { spec } => !spec.is_read(),
             Plan::Transaction(verb) => *verb == Verb::Exec,
-            Plan::Local { .. } | Plan::Subscription { .. } | Plan::Nothing | Plan::Refuse(_) => false,
+            Plan::Local { .. } | Plan::Subscription { .. } | Plan::Wait { .. } => false,
+            Plan::Nothing | Plan::Refuse(_) => false,
         }
     }
 }
@@ -183,6 +198,8 @@ enum Route {
     Local,
     Transaction(Verb),
     Subscription,
+    Wait,
+    Publish,
     NotYet,
     NotThroughProxy,
 }
@@ -233,7 +250,8 @@ fn route_of(spec: &CommandSpec) -> Route {
         "SUBSCRIBE" | "UNSUBSCRIBE" | "PSUBSCRIBE" | "PUNSUBSCRIBE" | "SSUBSCRIBE" | "SUNSUBSCRIBE" => {
             return Route::Subscription;
         }
-        "PUBLISH" | "FUNCTION|LIST" | "FUNCTION|DUMP" | "FUNCTION|HELP" | "SCRIPT|HELP" | "PUBSUB|HELP"
+        "PUBLISH" | "SPUBLISH" => return Route::Publish,
+        "FUNCTION|LIST" | "FUNCTION|DUMP" | "FUNCTION|HELP" | "SCRIPT|HELP" | "PUBSUB|HELP"
         | "SLOWLOG|HELP" | "LATENCY|HELP" | "MEMORY|HELP" => return Route::Anyone,
         // The state these leave behind belongs to one connection, and ours are shared.
         "RESTORE-ASKING" | "MIGRATE" | "SCRIPT|DEBUG" => return Route::NotThroughProxy,
@@ -242,7 +260,8 @@ fn route_of(spec: &CommandSpec) -> Route {
         "DISCARD" => return Route::Transaction(Verb::Discard),
         "WATCH" => return Route::Transaction(Verb::Watch),
         "UNWATCH" => return Route::Transaction(Verb::Unwatch),
-        "WAIT" | "WAITAOF" | "MONITOR" => return Route::NotYet,
+        "WAIT" | "WAITAOF" => return Route::Wait,
+        "MONITOR" => return Route::NotYet,
         _ => {}
     }
     // The same on every node, and nothing in them tells which node it is.
@@ -297,6 +316,9 @@ pub fn plan(args: Args<'_>, authenticated: bool, keys: &mut Vec<KeyRef>) -> Plan
         Route::Local => Plan::Local { spec },
         Route::Transaction(verb) => Plan::Transaction(verb),
         Route::Subscription => Plan::Subscription { spec },
+        Route::Wait => Plan::Wait { spec },
+        Route::Publish if spec.name == "SPUBLISH" => Plan::Publish { spec, slot: Slot::of(args.at(1)) },
+        Route::Publish => Plan::Publish { spec, slot: keyless_slot() },
         Route::NotYet => Plan::Refuse(Refusal::NotYet(spec)),
         Route::NotThroughProxy => Plan::Refuse(Refusal::NotThroughProxy(spec)),
     }

@@ -18,6 +18,9 @@ const DIRECT_BYTES: usize = 4 * 1024;
 /// How the reply of an EXEC begins when a command of its transaction was not queued.
 const EXECABORT: &[u8] = b"-EXECABORT ";
 
+/// How CLIENT UNBLOCK ends a wait with an error: on purpose, so it is not begun again.
+const BY_A_CLIENT: &[u8] = b"-UNBLOCKED client unblocked via CLIENT UNBLOCK";
+
 impl Router {
     /// Takes one whole reply from a connection.
     #[inline]
@@ -37,7 +40,10 @@ impl Router {
         }
         if entry.request.traits.blocking {
             // How long it waited says nothing about the node.
-            self.unblocked(entry.request.client);
+            self.unblocked(entry.request.client, id);
+            if let Some(void) = self.count_is_void(id, &entry.request) {
+                return self.settle(&entry.request, &void, Outcome::Error);
+            }
         } else if entry.request.traits.attempts == 0 {
             connection.counters.latency(now.saturating_sub(entry.request.since));
         }
@@ -51,7 +57,7 @@ impl Router {
     #[cold]
     fn error_reply(&mut self, id: usize, entry: InFlight, bytes: &[u8]) {
         if entry.request.traits.blocking {
-            self.unblocked(entry.request.client);
+            self.unblocked(entry.request.client, id);
         }
         // A transaction that was refused as a whole because a command of it was: what that was told is the
         // cause, and nothing was executed.
@@ -77,7 +83,11 @@ impl Router {
             ErrorCode::ReadOnly => Cause::ReadOnly,
             ErrorCode::NoAuth | ErrorCode::WrongPass => Cause::Auth,
             // The node has become a replica, or the key has gone elsewhere.
-            ErrorCode::Other if entry.request.traits.blocking && bytes.starts_with(b"-UNBLOCKED ") => {
+            ErrorCode::Other
+                if entry.request.traits.blocking
+                    && bytes.starts_with(b"-UNBLOCKED ")
+                    && !bytes.starts_with(BY_A_CLIENT) =>
+            {
                 Cause::ReadOnly
             }
             ErrorCode::Other if entry.request.traits.script && self.heal_script(id, &entry, bytes) => return,
@@ -140,6 +150,9 @@ impl Router {
         };
         client.in_flight = client.in_flight.saturating_sub(1);
         client.writes_in_flight -= u32::from(request.traits.write && client.writes_in_flight > 0);
+        if request.traits.write {
+            client.written.note(request.slot);
+        }
         client.replica_reads -= u32::from(request.traits.replica && client.replica_reads > 0);
         match request.part {
             Some(part) => match client.replies.fill_part(request.ticket, part, bytes) {

@@ -32,6 +32,7 @@ impl Patience {
     pub fn of(spec: &CommandSpec, args: Args<'_>) -> Option<Patience> {
         let (at, in_ms) = match spec.name {
             "BLMPOP" | "BZMPOP" => (1, false),
+            "WAIT" | "WAITAOF" => (args.len().checked_sub(1)?, true),
             "XREAD" | "XREADGROUP" => {
                 ((1..args.len()).find(|index| args.at(*index).eq_ignore_ascii_case(b"BLOCK"))? + 1, true)
             }
@@ -144,20 +145,6 @@ impl Router {
         let Some(id) = self.take_pin(address, resp3, key) else {
             return self.settle_failure(&request, FailureKind::TooManyPins);
         };
-        let patience_until = self.patience_until(bytes);
-        if let Some(connection) = self.connections.get_mut(id) {
-            connection.patient_until = patience_until;
-        }
-        if let Some(client) = self.client_mut(key) {
-            client.blocked = Some(id);
-            // On a second attempt its task sleeps: it must look out again for the client's leaving.
-            client.wake();
-        }
-        self.enqueue(id, request, |out| out.extend_from_slice(bytes));
-    }
-
-    /// Until when the node may take its time: what the command says, and what any request has.
-    fn patience_until(&self, bytes: &[u8]) -> u64 {
         let mut decoder = RequestDecoder::new();
         let patience = match decoder.next(bytes, &RequestLimits::AUTHENTICATED) {
             Ok(Some(_)) => command::resolve(decoder.args(bytes))
@@ -165,6 +152,13 @@ impl Router {
                 .and_then(|spec| Patience::of(spec, decoder.args(bytes))),
             _ => None,
         };
+        let patient_until = self.patience_until(patience);
+        self.waits_on(key, id, patient_until);
+        self.enqueue(id, request, |out| out.extend_from_slice(bytes));
+    }
+
+    /// Until when the node may take its time: what the command says, and what any request has.
+    pub(super) fn patience_until(&self, patience: Option<Patience>) -> u64 {
         let time = match patience {
             Some(Patience { time: None, .. }) => return u64::MAX,
             Some(Patience { time: Some(time), .. }) => time,
@@ -176,8 +170,10 @@ impl Router {
     }
 
     /// A blocking command was answered, or its connection is lost: the connection is free again.
-    pub(super) fn unblocked(&mut self, key: ClientKey) {
-        let Some(id) = self.client_mut(key).and_then(|client| client.blocked.take()) else { return };
+    pub(super) fn unblocked(&mut self, key: ClientKey, id: usize) {
+        if !self.waits_no_more(key, id) {
+            return;
+        }
         if let Some(connection) = self.connections.get_mut(id) {
             connection.patient_until = 0;
         }

@@ -21,6 +21,8 @@ fn t54_how_long_each_command_waits() {
         ("BZPOPMIN a 1", Some((2, Some(1000)))),
         ("XREAD COUNT 1 BLOCK 300 STREAMS s 0", Some((4, Some(300)))),
         ("XREADGROUP GROUP g c block 0 STREAMS s >", Some((5, None))),
+        ("WAIT 1 100", Some((2, Some(100)))),
+        ("WAITAOF 1 0 0", Some((3, None))),
         ("BLPOP a soon", None),
         ("BLPOP a -1", None),
     ] {

@@ -200,7 +200,11 @@ impl Router {
             // It has left, and its connection was closed for that.
             return;
         }
-        self.unblocked(request.client);
+        // WAIT: what another primary has may not be what the first one had.
+        if request.part.is_some() {
+            let request = *request;
+            return self.settle_failure(&request, exhausted(cause, false));
+        }
         match (request.slot, &to) {
             (Some(slot), Some(to)) if cause == Cause::Moved => self.context.snapshots.slot_moved(slot, to),
             _ => self.context.snapshots.request_refresh(cause.label()),

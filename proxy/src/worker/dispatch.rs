@@ -122,7 +122,16 @@ impl Router {
             }
             Plan::Local { spec } => local::answer(self, key, spec, args),
             Plan::Subscription { spec } => self.subscription(key, spec, args),
+            Plan::Publish { spec, slot } => {
+                if self.context.audience.is_empty() {
+                    self.send_to_slot(key, Traits::of(spec), slot, frame, args, inline);
+                } else {
+                    self.publish(key, spec, slot, args);
+                }
+                Step::Done
+            }
             Plan::Block { spec, slot } => self.block(key, spec, slot, args),
+            Plan::Wait { spec } => self.wait_for_copies(key, spec, args),
             Plan::Transaction(verb) => self.transaction_verb(key, verb, args),
             Plan::Nothing => {
                 if let Some(client) = self.client_mut(key) {

@@ -6,6 +6,7 @@
 
 use super::Message;
 use super::router::{Router, SharedRouter};
+use super::unblock::unblock;
 use crate::backend::connection::ClientKey;
 use crate::client::local::filter::Filter;
 use crate::client::local::line;
@@ -41,6 +42,13 @@ pub enum Question {
     Pause(Pausing, Duration),
     /// Go on.
     Unpause,
+    /// End the wait of a client.
+    Unblock {
+        /// Its CLIENT ID.
+        id: u64,
+        /// It is to be told by an error.
+        with_error: bool,
+    },
 }
 
 /// One worker's answer.
@@ -55,6 +63,8 @@ pub enum Tally {
         /// The one that asks is one of them.
         asker: bool,
     },
+    /// To [`Question::Unblock`]: whether it was this that ended the wait.
+    Unblocked(bool),
     /// To the others.
     Done,
 }
@@ -125,6 +135,13 @@ impl Fleet {
 /// Answers a question for the clients of one router; that a pause has begun is told when no write
 /// from before is on its way any more, or the time for a request is over.
 pub fn consider(router: &SharedRouter, question: &Question, answer: oneshot::Sender<Tally>) {
+    if let Question::Unblock { id, with_error } = *question {
+        let router = router.clone();
+        tokio::task::spawn_local(async move {
+            let _ = answer.send(Tally::Unblocked(unblock(router, id, with_error).await));
+        });
+        return;
+    }
     let tally = router.borrow_mut().consider(question);
     // Who asked may be gone; then nobody needs to know.
     if !matches!(question, Question::Pause(..)) {
@@ -167,6 +184,8 @@ impl Router {
                 self.end_pause();
                 Tally::Done
             }
+            // It takes its time; see `consider` above.
+            Question::Unblock { .. } => Tally::Done,
         }
     }
 

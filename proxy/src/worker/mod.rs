@@ -16,6 +16,8 @@ pub mod shards;
 pub mod subscribe;
 pub mod tick;
 pub mod transact;
+pub mod unblock;
+pub mod wait;
 
 use crate::client::state::{Admission, ListenerContext};
 use router::{BackendContext, Router, SharedRouter};

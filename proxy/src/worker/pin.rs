@@ -108,11 +108,43 @@ impl Router {
         }
     }
 
-    /// Closes the connection over which a client waits: nobody is there for what may come.
-    pub(super) fn close_block_of(&mut self, key: ClientKey) {
-        if let Some(id) = self.client_mut(key).and_then(|client| client.blocked.take()) {
-            self.close_connection(id, "its client has gone");
+    /// Closes the connections over which a client waits: nobody is there for what may come.
+    pub(super) fn close_waits_of(&mut self, key: ClientKey) {
+        let waits = self.client_mut(key).map(|client| client.blocked.clone()).unwrap_or_default();
+        waits.into_iter().for_each(|id| self.close_wait_on(key, id));
+    }
+
+    /// Closes one of them.
+    pub(super) fn close_wait_on(&mut self, key: ClientKey, id: usize) {
+        if self.waits_no_more(key, id) {
+            self.close_connection(id, "its client has gone, or waited too long");
         }
+    }
+
+    /// Notes that a client waits on a connection of its own, over which the node may take its time.
+    pub(super) fn waits_on(&mut self, key: ClientKey, id: usize, patient_until: u64) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.patient_until = patient_until;
+        }
+        let Some(client) = self.client_mut(key) else { return };
+        client.blocked.push(id);
+        let first = client.blocked.len() == 1;
+        // On a second attempt its task sleeps: it must look out again for the client's leaving.
+        client.wake();
+        if first {
+            self.counters.blocked.add(1);
+        }
+    }
+
+    /// Notes that it does no more. True if it did.
+    pub(super) fn waits_no_more(&mut self, key: ClientKey, id: usize) -> bool {
+        let Some(client) = self.client_mut(key) else { return false };
+        let Some(place) = client.blocked.iter().position(|other| *other == id) else { return false };
+        client.blocked.swap_remove(place);
+        if client.blocked.is_empty() {
+            self.counters.blocked.sub(1);
+        }
+        true
     }
 
     /// Closes a connection that its client holds no more.
@@ -141,11 +173,7 @@ impl Router {
         {
             pin.connection = None;
         }
-        if let Some(client) = self.client_mut(holder)
-            && client.blocked == Some(id)
-        {
-            client.blocked = None;
-        }
+        self.waits_no_more(holder, id);
         self.connection_lost(id, Phase::Down);
         self.remove_connection(id);
     }

@@ -15,6 +15,7 @@ use crate::backend::lanes::{Lane, NodeLanes};
 use crate::client::session;
 use crate::client::state::{Admission, Client, ListenerContext};
 use crate::health::census::Census;
+use crate::pubsub::audience::Audience;
 use crate::pubsub::hub::Hub;
 use crate::route::retry::RetryLimits;
 use crate::route::split::Placed;
@@ -71,6 +72,8 @@ pub struct BackendContext {
     pub census: Arc<Census>,
     /// Scripts that clients sent, of all workers.
     pub scripts: Scripts,
+    /// Who is subscribed to what, over all workers.
+    pub audience: Arc<Audience>,
 }
 
 impl BackendContext {
@@ -106,6 +109,7 @@ impl BackendContext {
             registry,
             fleet,
             census: Arc::default(),
+            audience: Arc::default(),
         }
     }
 
@@ -361,12 +365,13 @@ impl Router {
             waker: None,
             in_flight: 0,
             writes_in_flight: 0,
+            written: Default::default(),
             replica_reads: 0,
             version: self.snapshot.version,
             identity: None,
             transaction: None,
             pin: None,
-            blocked: None,
+            blocked: Vec::new(),
             detour: None,
             last: None,
             active: self.now,
@@ -391,7 +396,7 @@ impl Router {
     pub fn remove_client(&mut self, key: ClientKey) {
         if self.client_mut(key).is_some() {
             self.close_pin_of(key);
-            self.close_block_of(key);
+            self.close_waits_of(key);
             self.leave_subscriptions(key);
             self.clients.remove(key.index as usize);
             self.counters.clients.sub(1);

@@ -10,6 +10,7 @@ use crate::backend::lanes::Lane;
 use crate::client::gather::Gather;
 use crate::client::join::{Special, TypesWanted};
 use crate::client::replies::Ticket;
+use crate::pubsub::wire::Kind;
 use crate::route::failure::FailureKind;
 use crate::route::scan::{Cursor, Window};
 use pointsman_protocol::Slot;
@@ -38,7 +39,9 @@ impl Router {
         let special = match spec.name {
             "SCAN" => return self.scan(key, traits, &shards, args),
             "LASTSAVE" => return self.send_to_everyone(key, traits, ResponsePolicy::AggMin, args),
-            "PUBSUB|NUMPAT" => return self.send_to_everyone(key, traits, ResponsePolicy::AggSum, args),
+            "PUBSUB|NUMPAT" => {
+                Special::Sum { less: self.context.audience.repeated_patterns(shards.len()), more: 0 }
+            }
             "RANDOMKEY" => {
                 let special = Special::RandomKey(self.jitter());
                 let ask: [fn(&mut Vec<u8>); 2] =
@@ -54,7 +57,11 @@ impl Router {
             }
             "SCRIPT|EXISTS" => Special::Exists,
             "PUBSUB|CHANNELS" | "PUBSUB|SHARDCHANNELS" => Special::Union,
-            "PUBSUB|NUMSUB" | "PUBSUB|SHARDNUMSUB" => Special::SumByName,
+            "PUBSUB|NUMSUB" | "PUBSUB|SHARDNUMSUB" => {
+                let kind = if spec.name == "PUBSUB|NUMSUB" { Kind::Channel } else { Kind::Shard };
+                let correction = |name| self.context.audience.correction(kind, name, shards.len());
+                Special::SumByName(args.iter().skip(2).map(correction).collect())
+            }
             "SLOWLOG|GET" => Special::Slowlog(match args.get(2).map(number) {
                 None => SLOWLOG_COUNT,
                 // All of them. What is no count, the shards refuse.

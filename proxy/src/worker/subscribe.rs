@@ -8,8 +8,11 @@
 use super::dispatch::Step;
 use super::router::{BackendContext, Router};
 use crate::admin::counters::Outcome;
-use crate::backend::connection::ClientKey;
+use crate::backend::connection::{ClientKey, Request, Traits};
+use crate::client::gather::Gather;
+use crate::client::join::Special;
 use crate::client::state::Class;
+use crate::pubsub::audience::Count;
 use crate::pubsub::dial;
 use crate::pubsub::hub::{Event, Hub, Patience};
 use crate::pubsub::link::Link;
@@ -17,10 +20,10 @@ use crate::pubsub::registry::{Answer, TopicId};
 use crate::pubsub::wire::{self, Kind};
 use crate::route::failure::FailureKind;
 use crate::route::plan::{Plan, Refusal};
-use pointsman_protocol::HostPort;
 use pointsman_protocol::command::{self, CommandSpec};
 use pointsman_protocol::redirect::Redirect;
 use pointsman_protocol::resp::{Args, encode};
+use pointsman_protocol::{HostPort, Slot};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,10 +70,10 @@ impl Router {
         client.in_flight += 1;
         // The requests behind it wait until it is confirmed.
         client.version = u64::MAX;
-        let (snapshot, now) = (self.snapshot.clone(), self.now);
+        let (snapshot, audience, now) = (self.snapshot.clone(), self.context.audience.clone(), self.now);
         let reconnect = self.context.config.reconnect;
         let patience = Patience { backoff: reconnect.backoff, backoff_max: reconnect.backoff_max };
-        let hub = self.pubsub.get_or_insert_with(|| Box::new(Hub::new(snapshot, patience, now)));
+        let hub = self.pubsub.get_or_insert_with(|| Box::new(Hub::new(snapshot, audience, patience, now)));
         hub.subscribe(key, ticket, (kind, resp3), args.iter().skip(1), now);
         self.hear_events();
     }
@@ -127,6 +130,30 @@ impl Router {
         self.answer(key, Outcome::Ok, |replies| replies.extend_from_slice(&out));
         self.note_subscriptions(key);
         self.hear_events();
+    }
+
+    /// Takes a PUBLISH or SPUBLISH. Its reply counts clients, where the node counts connections.
+    pub(super) fn publish(&mut self, key: ClientKey, spec: &'static CommandSpec, slot: Slot, args: Args<'_>) {
+        let kind = if spec.name == "SPUBLISH" { Kind::Shard } else { Kind::Channel };
+        let count = self.context.audience.of_message(kind, args.at(1));
+        let Some(client) = self.client_mut(key) else { return };
+        let ticket = if count == Count::default() {
+            (client.replies.open(), None)
+        } else {
+            let special = Special::Sum { less: count.workers, more: count.clients };
+            (client.replies.open_gather(Gather::special(special, 1)), Some(0))
+        };
+        let traits = Traits::of(spec);
+        let request = Request {
+            client: key,
+            ticket: ticket.0,
+            part: ticket.1,
+            slot: Some(slot),
+            traits,
+            since: self.now,
+            ahead: 0,
+        };
+        self.send(request, slot, |out| encode::request_args(out, args));
     }
 
     /// A client speaks RESP2 and has subscriptions: then it may say only a few words. `None` if this is

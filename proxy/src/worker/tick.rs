@@ -81,14 +81,14 @@ impl Router {
         let moved_before = self.now.saturating_sub(Self::micros(config.stall_timeout));
         let mut late = Vec::new();
         let mut waiting = 0;
-        for (_, connection) in self.connections.iter_mut() {
+        for (id, connection) in self.connections.iter_mut() {
             waiting += connection.waiting() as u64;
             if connection.patient_until > self.now {
                 continue;
             }
             for (entry, sent) in asked_before.map(|before| connection.expire(before)).unwrap_or_default() {
                 connection.counters.unhealthy.add(1);
-                late.push((entry.request, sent));
+                late.push((id, entry.request, sent));
             }
             if connection.is_stalled(moved_before) {
                 tracing::warn!(node = %connection.address, waiting = connection.waiting(), "a node stopped answering; closing the connection (stall_timeout_ms)");
@@ -101,9 +101,9 @@ impl Router {
             }
         }
         self.counters.inflight.set(waiting);
-        for (request, sent) in late {
+        for (id, request, sent) in late {
             if request.traits.blocking {
-                self.close_block_of(request.client);
+                self.close_wait_on(request.client, id);
             }
             let kind = match (sent, request.traits.write) {
                 (false, _) => FailureKind::NotSentInTime,
@@ -118,10 +118,10 @@ impl Router {
         // Nothing more is read from them; they go as soon as what is on its way has been answered. One
         // that was stopped has requests that were read but not sent yet: it has those first.
         // One that waits in a blocking command goes at once.
-        let goes = |client: &Client| !client.closing && (!client.paused || client.blocked.is_some());
+        let goes = |client: &Client| !client.closing && (!client.paused || !client.blocked.is_empty());
         for (_, client) in self.clients.iter_mut().filter(|(_, client)| goes(client)) {
             client.closing = true;
-            client.broken |= client.blocked.is_some();
+            client.broken |= !client.blocked.is_empty();
             client.wake();
         }
     }

@@ -162,7 +162,10 @@ impl Router {
                 return local::answer(self, key, spec, args);
             }
             // In a transaction nothing waits.
-            Plan::Slot { spec, slot } | Plan::Primary { spec, slot } | Plan::Block { spec, slot } => {
+            Plan::Slot { spec, slot }
+            | Plan::Primary { spec, slot }
+            | Plan::Block { spec, slot }
+            | Plan::Publish { spec, slot } => {
                 self.queue(key, spec, self.has_keys(spec).then_some(slot), args)
             }
             Plan::Split { spec, kind } => {
@@ -190,6 +193,7 @@ impl Router {
             Plan::Local { spec }
             | Plan::Everyone { spec }
             | Plan::Shards { spec }
+            | Plan::Wait { spec }
             | Plan::Subscription { spec } => Err(Refused::NotInTransaction(spec)),
             Plan::Refuse(refusal) => Err(Refused::Plan(refusal)),
         };
@@ -226,12 +230,19 @@ impl Router {
         slot: Option<Slot>,
         args: Args<'_>,
     ) -> Result<(), Refused> {
+        let mut script = Vec::new();
+        let runs_a_script = Traits::of(spec).script;
+        if runs_a_script {
+            self.queue_script(spec, args, &mut script);
+        }
         let Some(client) = self.client_mut(key) else { return Ok(()) };
         let bytes_max = client.listener.request_limits.request_bytes_max as usize;
-        match &mut client.transaction {
-            Some(transaction) => transaction.queue(spec, slot, args, bytes_max).map_err(Refused::NotQueued),
-            None => Ok(()),
-        }
+        let Some(transaction) = &mut client.transaction else { return Ok(()) };
+        let write = |out: &mut Vec<u8>| match runs_a_script {
+            true => out.extend_from_slice(&script),
+            false => encode::request_args(out, args),
+        };
+        transaction.queue(spec, slot, bytes_max, write).map_err(Refused::NotQueued)
     }
 
     fn queue_local(&mut self, key: ClientKey, args: Args<'_>) -> Result<(), Refused> {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// True for the subcommands that ask all workers: they wait for what their client has on its way.
 pub fn asks_everyone(spec: &CommandSpec) -> bool {
-    matches!(spec.name, "CLIENT|LIST" | "CLIENT|KILL" | "CLIENT|PAUSE" | "CLIENT|UNPAUSE")
+    matches!(spec.name, "CLIENT|LIST" | "CLIENT|KILL" | "CLIENT|PAUSE" | "CLIENT|UNPAUSE" | "CLIENT|UNBLOCK")
 }
 
 /// Answers CLIENT and its subcommands.
@@ -54,7 +54,16 @@ pub fn client(
             encode::simple(out, "OK");
         }
         "CLIENT|REPLY" => return reply(&mut client.replies, args.at(2), out),
-        "CLIENT|UNBLOCK" => unblock(args, out)?,
+        "CLIENT|UNBLOCK" => {
+            let question = unblock(args)?;
+            return Ok(ask(router, key, question, |tallies, _, out| {
+                encode::integer(
+                    out,
+                    i64::from(tallies.iter().any(|tally| matches!(tally, Tally::Unblocked(true)))),
+                );
+                false
+            }));
+        }
         "CLIENT|LIST" => {
             let question = Question::List(filter::list(args)?);
             return Ok(ask(router, key, question, move |tallies, asked, out| {
@@ -180,19 +189,19 @@ fn switch(word: &[u8]) -> Result<bool, Refused> {
     }
 }
 
-/// `CLIENT UNBLOCK id [TIMEOUT|ERROR]`: no client is ever blocked here, as blocking commands are
-/// refused.
-fn unblock(args: Args<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
+/// `CLIENT UNBLOCK id [TIMEOUT|ERROR]`.
+fn unblock(args: Args<'_>) -> Result<Question, Refused> {
     if args.len() > 4 {
         return Err(subcommand_syntax(args));
     }
-    match args.get(3).map(<[u8]>::to_ascii_lowercase).as_deref() {
-        None | Some(b"timeout" | b"error") => {}
+    let with_error = match args.get(3).map(<[u8]>::to_ascii_lowercase).as_deref() {
+        None | Some(b"timeout") => false,
+        Some(b"error") => true,
         Some(_) => return Err("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR".into()),
-    }
-    decimal(args.at(2))?;
-    encode::integer(out, 0);
-    Ok(())
+    };
+    // No client has a negative id.
+    let id = u64::try_from(decimal(args.at(2))?).unwrap_or(0);
+    Ok(Question::Unblock { id, with_error })
 }
 
 /// `CLIENT PAUSE milliseconds [WRITE|ALL]`.

@@ -95,8 +95,11 @@ fn wanted(args: Args<'_>) -> Vec<&'static str> {
 /// What the proxy counted since its start.
 struct Counts {
     clients: u64,
+    blocked: u64,
     connections: u64,
     commands: u64,
+    /// Channels and patterns that clients are subscribed to.
+    topics: (usize, usize),
 }
 
 impl Counts {
@@ -113,8 +116,10 @@ impl Counts {
             .sum();
         Counts {
             clients: sum(&|counters| counters.clients.get()),
+            blocked: sum(&|counters| counters.blocked.get()),
             connections: sum(&|counters| counters.clients_total.get()),
             commands,
+            topics: context.audience.topics(),
         }
     }
 }
@@ -154,7 +159,7 @@ fn section(name: &str, facts: &Facts<'_>) -> Vec<(String, String)> {
             ("connected_clients", facts.counts.clients.to_string()),
             ("cluster_connections", "0".to_owned()),
             ("maxclients", facts.maxclients.to_string()),
-            ("blocked_clients", "0".to_owned()),
+            ("blocked_clients", facts.counts.blocked.to_string()),
             ("tracking_clients", "0".to_owned()),
             ("clients_in_timeout_table", "0".to_owned()),
         ],
@@ -249,8 +254,8 @@ fn stats(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
         ("evicted_keys", facts.figures.evicted_keys.to_string()),
         ("keyspace_hits", facts.figures.keyspace_hits.to_string()),
         ("keyspace_misses", facts.figures.keyspace_misses.to_string()),
-        ("pubsub_channels", "0".to_owned()),
-        ("pubsub_patterns", "0".to_owned()),
+        ("pubsub_channels", facts.counts.topics.0.to_string()),
+        ("pubsub_patterns", facts.counts.topics.1.to_string()),
         ("latest_fork_usec", "0".to_owned()),
     ]
 }
@@ -306,7 +311,7 @@ fn human(bytes: u64) -> String {
 fn shown(line: &str, figures: &Figures) -> String {
     use pointsman_protocol::resp::args::OwnedArgs;
     let words: Vec<&str> = line.split(' ').collect();
-    let counts = Counts { clients: 3, connections: 4, commands: 5 };
+    let counts = Counts { clients: 3, blocked: 1, connections: 4, commands: 5, topics: (6, 7) };
     let facts = Facts { port: 6379, maxclients: 10_000, counts, figures };
     text(&wanted(OwnedArgs::new(&words).args()), &facts)
 }
@@ -346,11 +351,14 @@ mod tests {
             "connected_slaves:0",
             "cluster_enabled:0",
             "connected_clients:3",
+            "blocked_clients:1",
             "used_memory:2098176",
             "used_memory_human:2.00M",
             "maxmemory:0",
             "maxmemory_policy:allkeys-lfu",
             "total_commands_processed:5",
+            "pubsub_channels:6",
+            "pubsub_patterns:7",
             "db0:keys=7,expires=1,avg_ttl=9",
         ] {
             assert!(text.split("\r\n").any(|shown| shown == line), "{line} is missing in\n{text}");

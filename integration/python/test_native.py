@@ -1,0 +1,56 @@
+"""What Debian packages: hiredis, phpredis, redis-rb and Redis.pm, over a real cluster."""
+
+import pathlib
+import subprocess
+import tempfile
+import unittest
+
+import programs
+from cluster import Cluster, PointsmanAtCluster
+
+cluster = None
+pointsman = None
+
+
+def setUpModule():
+    global cluster, pointsman
+    cluster = Cluster()
+    pointsman = PointsmanAtCluster(cluster)
+
+
+def tearDownModule():
+    try:
+        pointsman.stop()
+    finally:
+        cluster.stop()
+
+
+class Native(programs.Recorded):
+    # How these begin is Debian's choice of a version, so only the answers are judged.
+    def run_program(self, golden, *command):
+        recorder = self.record(pointsman.port)
+        programs.run(self, recorder.port, [*command, recorder.port])
+        programs.judge_start_up(self, recorder, golden, exact=False)
+
+    def test_t28_hiredis(self):
+        compiler = programs.needs("cc", "gcc")
+        if not pathlib.Path("/usr/include/hiredis/hiredis.h").exists():
+            programs.needs("hiredis/hiredis.h", "libhiredis-dev")
+        with tempfile.TemporaryDirectory(prefix="pointsman-python-") as place:
+            program = pathlib.Path(place) / "hiredis"
+            source = programs.NATIVE / "hiredis.c"
+            subprocess.run([compiler, "-O1", "-Wall", "-o", program, source, "-lhiredis"], check=True, timeout=60)
+            self.run_program("hiredis", program)
+
+    def test_t28_phpredis(self):
+        self.run_program("phpredis", programs.needs("php", "php-cli php-redis"), programs.NATIVE / "phpredis.php")
+
+    def test_t28_redis_rb(self):
+        self.run_program("redis-rb", programs.needs("ruby", "ruby ruby-redis"), programs.NATIVE / "ruby.rb")
+
+    def test_t28_redis_pm(self):
+        self.run_program("redis-pm", programs.needs("perl", "libredis-perl"), programs.NATIVE / "redis_perl.pl")
+
+
+if __name__ == "__main__":
+    unittest.main()
