@@ -350,7 +350,11 @@ fn run_row(fault: &Fault, expected: &[Outcome; 9]) {
             received.is(asked.class.at()) && received.has_key(&key) && received.executed
         });
         let reads = matches!(class, Read | SplitRead);
-        assert!(reads || executed.len() <= 1, "{class:?} after {fault:?} was executed {} times", executed.len());
+        assert!(
+            reads || executed.len() <= 1,
+            "{class:?} after {fault:?} was executed {} times",
+            executed.len()
+        );
         // The next answer is the next request's, for this client and another.
         fake.change(|world| world.rules.clear());
         let unique = format!("unique {number}");

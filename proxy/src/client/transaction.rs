@@ -29,6 +29,8 @@ pub struct Transaction {
     /// The slot of the keys so far.
     slot: Option<Slot>,
     writes: bool,
+    /// Some of it brings the text of a script.
+    scripts: bool,
     /// A command was refused: EXEC will be, too.
     aborted: bool,
 }
@@ -52,6 +54,7 @@ impl Transaction {
             local_bytes: 0,
             slot,
             writes: false,
+            scripts: false,
             aborted: false,
         }
     }
@@ -83,6 +86,7 @@ impl Transaction {
         self.slot = self.slot.or(slot);
         self.sent += 1;
         self.writes |= !spec.is_read();
+        self.scripts |= matches!(spec.name, "EVAL" | "EVAL_RO");
         Ok(())
     }
 
@@ -131,6 +135,11 @@ impl Transaction {
     /// The slot of its keys; `None` if it has no keys.
     pub fn slot(&self) -> Option<Slot> {
         self.slot
+    }
+
+    /// What goes over the wire, if it brings the text of a script.
+    pub fn with_scripts(&self) -> Option<&[u8]> {
+        self.scripts.then_some(&self.bytes)
     }
 
     /// True if any of it may change data.

@@ -186,6 +186,15 @@ impl Router {
             Plan::Refuse(Refusal::Table(command::Refusal::Arity(spec))) if spec.accepts(args.len()) => {
                 self.queue(key, spec, args.get(1).map(Slot::of), args)
             }
+            Plan::Refuse(Refusal::Table(command::Refusal::Arity(spec))) if spec.name == "EXEC" => {
+                // As in Redis, this ends the transaction.
+                if let Some(client) = self.client_mut(key) {
+                    client.transaction = None;
+                }
+                self.unwatch(key);
+                self.refuse(key, args, &Refusal::Table(command::Refusal::Arity(spec)));
+                return Step::Done;
+            }
             // What changes the connection itself cannot wait for EXEC: it would decide how to read on.
             Plan::Local { spec } if !changes_the_connection(spec) && !local::needs_others(spec) => {
                 self.queue_local(key, args)
@@ -233,7 +242,7 @@ impl Router {
         let mut script = Vec::new();
         let runs_a_script = Traits::of(spec).script;
         if runs_a_script {
-            self.queue_script(spec, args, &mut script);
+            self.queue_script(args, &mut script);
         }
         let Some(client) = self.client_mut(key) else { return Ok(()) };
         let bytes_max = client.listener.request_limits.request_bytes_max as usize;
@@ -270,6 +279,9 @@ impl Router {
         if transaction.is_aborted() {
             self.unwatch(key);
             return self.tell(key, "EXECABORT Transaction discarded because of previous errors.");
+        }
+        if let Some(frames) = transaction.with_scripts() {
+            self.note_scripts_in(frames);
         }
         let local = self.answer_queued(key, transaction.local());
         let Some(client) = self.client_mut(key) else { return };

@@ -33,7 +33,11 @@ pub fn fate_of(reply: &Reply) -> Fate {
     // A command over several slots whose parts fared differently names what was done: unknown for each key.
     if says("may or may not") || says(" parts failed") {
         Fate::Unknown
-    } else if says("was not executed") || says("was not sent") || says("may be retried") || says("CLUSTERDOWN") {
+    } else if says("was not executed")
+        || says("was not sent")
+        || says("may be retried")
+        || says("CLUSTERDOWN")
+    {
         Fate::Not
     } else {
         Fate::Told
@@ -73,7 +77,8 @@ impl Fates {
                 for key in &keys {
                     let mut all = self.possible(key);
                     for part in parts_on(request, key) {
-                        let after: Vec<Value> = all.iter().map(|value| execute(&part, key, value).1).collect();
+                        let after: Vec<Value> =
+                            all.iter().map(|value| execute(&part, key, value).1).collect();
                         all.extend(after);
                     }
                     self.0.insert(key.to_vec(), all);
@@ -140,7 +145,7 @@ fn execute(request: &Request, key: &[u8], value: &Value) -> (Reply, Value) {
 }
 
 /// The keys of a request, each once.
-fn keys_of(request: &Request) -> Vec<&[u8]> {
+pub fn keys_of(request: &Request) -> Vec<&[u8]> {
     let step = match &request[0][..] {
         b"PING" | b"ECHO" | b"NOSUCH" => return Vec::new(),
         b"MSET" => 2,
@@ -173,8 +178,7 @@ mod tests {
     use super::*;
     use pointsman_integration::client::words;
 
-    const UNKNOWN: &str =
-        "-ERR the connection to the shard was lost after the command was sent; it may or may not have been executed\r\n";
+    const UNKNOWN: &str = "-ERR the connection to the shard was lost after the command was sent; it may or may not have been executed\r\n";
     const NOT: &str = "-ERR the shard cannot be reached; the command was not sent and may be retried\r\n";
 
     fn take(fates: &mut Fates, line: &str, reply: &str) -> bool {

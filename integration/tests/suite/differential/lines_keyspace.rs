@@ -3,7 +3,8 @@
 /// One line or more for each command.
 pub const LINES: &[&str] = &[
     "COPY <k> <k> [DB 0] [REPLACE]",
-    "COPY <s> <s> (REPLACE|DB 1|DB x|x)",
+    "COPY <s> <s> (REPLACE|DB x|x)",
+    "!COPY <s> <s> DB 1",
     "DEL {<K>}",
     "DEL <s> <.> <K>",
     "DUMP <k>",
@@ -47,7 +48,7 @@ pub const LINES: &[&str] = &[
     "MEMORY (DOCTOR|PURGE|MALLOC-STATS|STATS)",
     "MEMORY (DOCTOR|PURGE|MALLOC-STATS|STATS)",
     "@SCAN 0 [MATCH <glob>] [COUNT (1|3|10|1000|0|x)] [TYPE (string|list|hash|set|zset|stream|nosuch)]",
-    "@SCAN (x|-1|18446744073709551616)",
+    "@SCAN (x|18446744073709551616)",
     "KEYS <glob>",
     "RANDOMKEY",
     "DBSIZE",

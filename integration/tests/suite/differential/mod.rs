@@ -5,8 +5,9 @@
 //! [`refusals`], for what the proxy refuses by design (the README's table is made from it). A command that is
 //! neither drawn often enough nor excluded with a reason fails the test.
 //!
-//! `POINTSMAN_DIFFERENTIAL=200000 integration/run differential` runs as many requests;
-//! `POINTSMAN_TEST_SEED=n` repeats a stream. A difference is shown with the fewest requests that show it again.
+//! Half of the requests come from a seed that is always the same, half from another one every time.
+//! `POINTSMAN_DIFFERENTIAL=200000 integration/run differential` sends as many; `POINTSMAN_TEST_SEED=n` repeats a stream.
+//! A difference is shown with the fewest requests that show it again.
 
 mod fates;
 mod faults;
@@ -31,7 +32,7 @@ use pointsman_integration::reply::show_request;
 use pointsman_integration::{Pointsman, Random, Setup, workload};
 
 /// How many requests `make test` sends; POINTSMAN_DIFFERENTIAL says another number.
-const REQUESTS: usize = 40_000;
+const REQUESTS: usize = 60_000;
 
 /// Rows of the command table of which nothing is drawn, and why.
 const EXCLUDED: &[(&str, &str)] = &[
@@ -46,7 +47,7 @@ fn t01_t24_t34_to_t42_three_shards_answer_as_one_server() {
         Ok(text) => text.parse().expect("POINTSMAN_DIFFERENTIAL is a number of requests"),
         Err(_) => REQUESTS,
     };
-    run::run(requests, Random::for_test(3));
+    run::run(requests, vec![Random::for_test(3), Random::by_chance()]);
 }
 
 /// The bundled nodes know strings and little else.

@@ -5,8 +5,8 @@ use super::pair::{Difference, Pair};
 use super::refusals::CROSS_SLOT;
 use super::rules::Needed;
 use super::shrink::shrink;
-use super::stream::{Stream, Unit, every_row, row_of};
 use super::slots::split_off;
+use super::stream::{Stream, Unit, every_row, row_of};
 use super::words::Words;
 use super::{EXCLUDED, lines_scripts};
 use pointsman_integration::reply::show_request;
@@ -96,9 +96,20 @@ impl World {
     }
 }
 
-/// Sends `count` requests and fails the test if replies differ, or rows were not drawn.
-pub fn run(count: usize, mut random: Random) {
+/// Sends `count` requests, as many of them by each of these, and fails the test if replies differ, or if rows
+/// were not drawn.
+pub fn run(count: usize, randoms: Vec<Random>) {
     let world = World::start();
+    let mut state = State::default();
+    let streams = randoms.len();
+    for (number, random) in randoms.into_iter().enumerate() {
+        stream(&world, &mut state, count * (number + 1) / streams, random);
+    }
+    state.finish(&world);
+}
+
+/// One stream, until `count` requests have been sent in all.
+fn stream(world: &World, state: &mut State, count: usize, mut random: Random) {
     world.clear();
     let stream = Stream::everything(|name| {
         EXCLUDED.iter().any(|(row, _)| *row == name)
@@ -107,7 +118,6 @@ pub fn run(count: usize, mut random: Random) {
     let (payloads, functions) = world.payloads();
     let mut drawing = random.fork();
     let mut words = Words::new(&mut drawing, "").with_payloads(payloads, functions);
-    let mut state = State::default();
     let mut asker = world.server.client();
     let mut history: Vec<Unit> = Vec::new();
     let mut protocol = "2";
@@ -117,11 +127,11 @@ pub fn run(count: usize, mut random: Random) {
             history.clear();
         }
         let units: Vec<Unit> = (0..SESSION).map(|_| stream.draw(&mut words)).collect();
-        let units = state.without_several_slots(units, &mut asker, &world);
+        let units = state.without_several_slots(units, &mut asker, world);
         protocol = if protocol == "2" { "3" } else { "2" };
         let mut pair = world.connect(protocol);
         let mut rest = &units[..];
-        while !rest.is_empty() {
+        while !rest.is_empty() && state.reports.len() < DIFFERENCES_MAX {
             if pair.closed {
                 pair = world.connect(protocol);
             }
@@ -132,16 +142,12 @@ pub fn run(count: usize, mut random: Random) {
             history.extend_from_slice(batch);
             if let Err(difference) = outcome {
                 history.truncate(history.len() - batch.len() + difference.unit + 1);
-                state.report(&world, protocol, std::mem::take(&mut history), difference);
+                state.report(world, protocol, std::mem::take(&mut history), difference);
                 world.clear();
                 pair = world.connect(protocol);
-                if state.reports.len() >= DIFFERENCES_MAX {
-                    break;
-                }
             }
         }
     }
-    state.finish(&world);
 }
 
 fn is_admin(spec: &CommandSpec) -> bool {
@@ -188,10 +194,16 @@ impl State {
             let [request] = &unit.requests[..] else { continue };
             self.count(unit);
             let reply = proxied.command(request);
+            let spec = row_of(request);
             if reply.is_error_of("CROSSSLOT Keys in request don't hash to the same slot") {
-                self.needed.refused(CROSS_SLOT);
-            } else {
-                self.reports.push(format!("not refused as CROSSSLOT: {}: {reply}", show_request(request)));
+                self.needed.note(CROSS_SLOT.what, spec);
+                continue;
+            }
+            // Where its words are no keys after all, the server finds a mistake, too.
+            let theirs = world.server.command(request);
+            if !theirs.is_error() || !self.needed.alike(request, spec, &reply, &theirs) {
+                let request = show_request(request);
+                self.reports.push(format!("not refused as CROSSSLOT: {request}: {reply}, {theirs}"));
             }
         }
         left

@@ -43,7 +43,8 @@ fn questions(unit: &Unit) -> Vec<Request> {
             KeyPattern::Range { .. } | KeyPattern::Complex => together || !is_split(spec.name),
         })
     };
-    let question = |request: &Request| [vec![b"COMMAND".to_vec(), b"GETKEYS".to_vec()], request.clone()].concat();
+    let question =
+        |request: &Request| [vec![b"COMMAND".to_vec(), b"GETKEYS".to_vec()], request.clone()].concat();
     unit.requests.iter().filter(asks).map(question).collect()
 }
 

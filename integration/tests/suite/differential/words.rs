@@ -54,7 +54,8 @@ const MEMBERS: &[&[u8]] = &[
     b"3.5",
     b"",
     b"hello world",
-    b"\x00\r\n\xff",
+    // (SORT ALPHA reads up to a zero byte; what is before it must tell members apart.)
+    b"z\x00\r\n\xff",
     // Longer than what compact encodings take.
     b"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
 ];
