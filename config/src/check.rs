@@ -2,9 +2,11 @@
 //! is wrong is reported together. A rule between two keys is judged only where both are right by
 //! themselves, so one mistake gives one finding.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
+
+use pointsman_protocol::HostPort;
 
 use crate::addresses::{self, Claim, Endpoints};
 use crate::backends;
@@ -152,9 +154,26 @@ fn listener(
         backend: backend_of(section, backends),
         password: password(section, outside),
         reads: Reads { policy: policy.value, max_lag_bytes: section.number("max_lag_bytes").value },
+        cluster_facade: section.choice("cluster_facade", &[("false", false), ("true", true)], false).value,
+        advertise: advertise(section),
         limits: limits(&section.child("client_limits", "listeners[].client_limits")),
     };
     (listener, name.line)
+}
+
+/// Clients take it for an address that they can connect to.
+fn advertise(section: &Section<'_>) -> Option<HostPort> {
+    let address = section.address("advertise");
+    if let Some(told) = &address.value
+        && told.host().parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified())
+    {
+        let wrong = "clients cannot connect to an address that stands for every interface";
+        let problem = section.reader.problem(address.line, section.key_path("advertise"), wrong);
+        section
+            .reader
+            .report(problem.value(told).suggest("give the address by which clients reach the proxy"));
+    }
+    address.value
 }
 
 fn backend_of(section: &Section<'_>, backends: &[Backend]) -> usize {

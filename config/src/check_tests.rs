@@ -245,9 +245,9 @@ p.yaml:4: log.level = inof: 'inof' is no log level; allowed: off, error, warn, i
 p.yaml:7: drain_timeout_ms = 5s: the unit is part of the key, so the value is a plain number of milliseconds; allowed: whole milliseconds from 0 to 3600000; write 5000
 p.yaml:9: listeners[0].listen = localhost:6379: not an address to listen on; allowed: an IP address and a port, like 127.0.0.1:6379 or \"[::1]:6379\"; write 127.0.0.1:6379
 p.yaml:10: listeners[0].backend = mian: there is no such backend; allowed: main, other, third, fourth; did you mean 'main'?
-p.yaml:11: listeners[0].raeds: unknown key; allowed: listen, name, backend, password, password_env, password_file, reads, max_lag_bytes, client_limits; did you mean 'reads'?
-p.yaml:12: listeners[0].inflight_max: unknown key; allowed: listen, name, backend, password, password_env, password_file, reads, max_lag_bytes, client_limits; 'inflight_max' belongs under client_limits
-p.yaml:13: listeners[0].pasword: unknown key; allowed: listen, name, backend, password, password_env, password_file, reads, max_lag_bytes, client_limits; did you mean 'password'?
+p.yaml:11: listeners[0].raeds: unknown key; allowed: listen, name, backend, password, password_env, password_file, reads, max_lag_bytes, cluster_facade, advertise, client_limits; did you mean 'reads'?
+p.yaml:12: listeners[0].inflight_max: unknown key; allowed: listen, name, backend, password, password_env, password_file, reads, max_lag_bytes, cluster_facade, advertise, client_limits; 'inflight_max' belongs under client_limits
+p.yaml:13: listeners[0].pasword: unknown key; allowed: listen, name, backend, password, password_env, password_file, reads, max_lag_bytes, cluster_facade, advertise, client_limits; did you mean 'password'?
 p.yaml:14: listeners[1].backend: it has to be given, because there are 4 backends; allowed: main, other, third, fourth
 p.yaml:14: listeners[1].listen = 127.0.0.1:6379: admin.listen (line 6) takes 127.0.0.1:6379 already; choose another port for one of them
 p.yaml:15: listeners[1].listen: given twice, first on line 14; keep one of them
@@ -376,7 +376,19 @@ fn single_mistakes() {
         ),
         (
             "listeners: [{ lisen: 127.0.0.1:9180 }]",
-            "1: listeners[0].lisen: unknown key; allowed: listen, name, backend, password, password_env, password_file, reads, max_lag_bytes, client_limits; did you mean 'listen'?",
+            "1: listeners[0].lisen: unknown key; allowed: listen, name, backend, password, password_env, password_file, reads, max_lag_bytes, cluster_facade, advertise, client_limits; did you mean 'listen'?",
+        ),
+        (
+            "listeners: [{ cluster_facade: yes }]",
+            "1: listeners[0].cluster_facade = yes: not one of the allowed words; allowed: false, true",
+        ),
+        (
+            "listeners: [{ cluster_facade: true, advertise: 'proxy' }]",
+            "1: listeners[0].advertise = proxy: not of the form host:port; allowed: host:port, like proxy.example:6379 or 10.0.0.1:6379; write proxy:6379",
+        ),
+        (
+            "listeners: [{ cluster_facade: true, advertise: '0.0.0.0:6379' }]",
+            "1: listeners[0].advertise = 0.0.0.0:6379: clients cannot connect to an address that stands for every interface; give the address by which clients reach the proxy",
         ),
         ("listeners: [{ password: '' }]", "1: listeners[0].password: empty"),
         (
@@ -453,6 +465,22 @@ fn single_mistakes() {
         ),
     ] {
         assert_eq!(problems(text), format!("p.yaml:{wanted}"), "{text}");
+    }
+}
+
+#[test]
+fn facades() {
+    for (line, facade, advertise) in [
+        ("{}", false, None),
+        ("{ cluster_facade: false, advertise: 'h:1' }", false, Some("h:1")),
+        ("{ cluster_facade: true }", true, None),
+        ("{ cluster_facade: true, advertise: 'proxy.example:6380' }", true, Some("proxy.example:6380")),
+        ("{ cluster_facade: true, advertise: '[fe80::1]:1' }", true, Some("[fe80::1]:1")),
+    ] {
+        let config = parse(&format!("listeners: [{line}]")).unwrap();
+        let listener = &config.listeners[0];
+        let told = listener.advertise.as_ref().map(|address| address.to_string());
+        assert_eq!((listener.cluster_facade, told.as_deref()), (facade, advertise), "{line}");
     }
 }
 

@@ -222,6 +222,11 @@ impl<'r> Section<'r> {
         })
     }
 
+    /// An address that can be connected to; `None` when it was left out.
+    pub fn address(&self, name: &str) -> Value<Option<HostPort>> {
+        self.read(name, None, |node| host_port(text_of(node, "host:port")?).map(Some))
+    }
+
     /// The address to listen on.
     pub fn listen(&self, name: &str) -> Value<SocketAddr> {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));

@@ -59,6 +59,8 @@ pub enum Kind {
     Secret,
     /// The IP address and port to listen on.
     Listen,
+    /// A `host:port`.
+    Address,
     /// A list of `host:port`.
     Addresses,
     /// A map from `host:port` to `host:port`.
@@ -110,6 +112,7 @@ impl Kind {
             }
             Kind::Text | Kind::Secret => "text".to_owned(),
             Kind::Listen => "an IP address and a port, like 127.0.0.1:6379 or \"[::1]:6379\"".to_owned(),
+            Kind::Address => "host:port, like proxy.example:6379 or 10.0.0.1:6379".to_owned(),
             Kind::Addresses => "a list of host:port, like [10.0.0.1:6379, redis-1:6379]".to_owned(),
             Kind::AddressMap => {
                 "a map of host:port to host:port, like {\"172.17.0.2:6379\": \"127.0.0.1:7001\"}".to_owned()
@@ -137,6 +140,7 @@ impl Kind {
             Kind::Text => ("text", String::new()),
             Kind::Secret => ("secret text", "not empty".to_owned()),
             Kind::Listen => ("address", "IP address and port".to_owned()),
+            Kind::Address => ("address", "`host:port`".to_owned()),
             Kind::Addresses => ("list of addresses", "`host:port`, at least one".to_owned()),
             Kind::AddressMap => ("map of addresses", "`host:port: host:port`".to_owned()),
             Kind::Section => ("section", String::new()),

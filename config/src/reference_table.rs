@@ -2,8 +2,8 @@
 
 use super::Default::{AtMost, Is, Note, Nothing, Required};
 use super::Kind::{
-    AddressMap, Addresses, Bytes, Choice, Filter, List, Listen, Millis, Name, Named, Secret, SectionOrOff,
-    Text, Whole,
+    Address, AddressMap, Addresses, Bytes, Choice, Filter, List, Listen, Millis, Name, Named, Secret,
+    SectionOrOff, Text, Whole,
 };
 use super::{Default, Key, Kind, Section};
 
@@ -108,6 +108,18 @@ pub const SECTIONS: &[Section] = &[
                 Bytes(0, 64 * GIB),
                 Is("1MiB"),
                 "With `prefer_replica`: how far a replica may be behind, in bytes of the replication stream, and still get reads.",
+            ),
+            key(
+                "cluster_facade",
+                Choice(&["false", "true"]),
+                Is("false"),
+                "Whether the proxy presents itself as a cluster of one node that owns every slot, for clients that speak the cluster protocol only. Others are served as before.",
+            ),
+            key(
+                "advertise",
+                Address,
+                Note("where the client connected to"),
+                "With `cluster_facade`: the address that such clients are told. To be given where they reach the proxy through a balancer or a port mapping; several proxies with the same one are the same node to them.",
             ),
             key("client_limits", Kind::Section, Nothing, "What one client may make the proxy hold."),
         ],

@@ -60,6 +60,7 @@ fn candidates(key: &Key) -> Vec<String> {
         Kind::Name | Kind::Text | Kind::Secret => texts(&["other"]),
         Kind::Filter => texts(&["debug"]),
         Kind::Listen => texts(&["127.0.0.1:20001"]),
+        Kind::Address => texts(&["'other:1'"]),
         Kind::Addresses => texts(&["['other:1']"]),
         Kind::AddressMap => texts(&["{ 'a:1': 'b:2' }"]),
         Kind::SectionOrOff => texts(&["off"]),

@@ -64,6 +64,11 @@ pub struct Listener {
     pub password: Option<Secret>,
     /// Where reads may go.
     pub reads: Reads,
+    /// Whether the proxy presents itself as a cluster of one node.
+    pub cluster_facade: bool,
+    /// That node's address, as clients are told it; `None` for the one that each of them connected to. Unused
+    /// without `cluster_facade`.
+    pub advertise: Option<HostPort>,
     /// What one client may make us hold.
     pub limits: ClientLimits,
 }

@@ -89,8 +89,10 @@ class Cluster:
 class PointsmanAtCluster(Pointsman):
     """Pointsman in front of a cluster."""
 
-    def __init__(self, cluster):
+    def __init__(self, cluster, *listener):
+        """`listener`: more keys of the listener, as in its YAML."""
         self._cluster = cluster
+        self._listener = "".join(f", {line}" for line in listener)
         super().__init__()
 
     def _start(self):
@@ -102,7 +104,7 @@ class PointsmanAtCluster(Pointsman):
         configuration.write_text(
             "workers: 2\n"
             f"admin: {{ listen: 127.0.0.1:{self.admin_port} }}\n"
-            f"listeners: [{{ listen: 127.0.0.1:{self.port} }}]\n"
+            f"listeners: [{{ listen: 127.0.0.1:{self.port}{self._listener} }}]\n"
             f"backends: {{ main: {{ cluster: {{ seeds: [{seeds}] }} }} }}\n"
         )
         self.process = subprocess.Popen(

@@ -14,6 +14,7 @@ pub mod glob;
 pub mod node;
 pub mod redirect;
 pub mod resp;
+pub mod resp3;
 pub mod slot;
 pub mod topology;
 

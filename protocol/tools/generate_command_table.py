@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Makes protocol/src/command/table.rs.
 
-Most facts come from a live redis-server 7.0 (its reply to COMMAND); what 7.2 added or changed comes
-from commands_7_2.json beside this file, which names its source. Nothing is guessed: a word that this
-program does not know, in either, ends it.
+Most facts come from a live redis-server 7.0 (its reply to COMMAND); what servers added or changed since
+comes from the JSON files beside this one, which name their sources: commands_7_2.json, then
+commands_later.json (Redis 7.4 and later, Valkey), then commands_modules.json. Nothing is guessed: a word
+that this program does not know, in any of them, ends it.
 
     generate_command_table.py                 write the table
     generate_command_table.py --check         fail if the table in the tree is not what would be written
@@ -13,6 +14,7 @@ program does not know, in either, ends it.
 import argparse
 import json
 import pathlib
+import re
 import shutil
 import socket
 import subprocess
@@ -22,7 +24,7 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 TABLE = HERE.parent / "src" / "command" / "table.rs"
-CHANGES = HERE / "commands_7_2.json"
+CHANGES = [HERE / name for name in ("commands_7_2.json", "commands_later.json", "commands_modules.json")]
 
 # COMMAND's words. The order is that of the constants in spec.rs, and of the words in a row.
 FLAGS = (
@@ -150,11 +152,32 @@ def read_spec(flat):
     return search, found, frozenset(spec["flags"])
 
 
+# `1 RW update`: where keys are, and what is done with them. See commands_later.json.
+SHORT_SPEC = re.compile(r"(\d+)(?:\.\.(-?\d+))?(#)?(?:/(\d+))? (.+)")
+
+
+def parse_spec(name, text):
+    """A key specification in short, in the form of read_spec."""
+    parts = SHORT_SPEC.fullmatch(text) or sys.exit(f"{name}: {text!r} is no key specification")
+    first, last, counted, step, flags = parts.groups()
+    first, last, step = int(first), int(last or first), int(step or 1)
+    flags = flags.split()
+    for flag in flags:
+        if flag not in KEY_FLAGS:
+            sys.exit(f"{name}: unknown key flag {flag}")
+    if counted:
+        found = ("keynum", 0, 1, step)
+    else:
+        found = ("range", last if last < 0 else last - first, step, 0)
+    return ("index", first), found, frozenset(flags)
+
+
 def apply_changes(rows, changes):
     for name, fields in changes["added"].items():
         if name in rows:
             sys.exit(f"{name} is said to be new, but the server has it")
-        rows[name] = {"arity": fields["arity"], "flags": fields["flags"], "tips": fields.get("tips", []), "specs": []}
+        specs = [parse_spec(name, text) for text in fields.get("keys", [])]
+        rows[name] = {"arity": fields["arity"], "flags": fields["flags"], "tips": fields.get("tips", []), "specs": specs}
     for name, fields in changes["changed"].items():
         row = rows.get(name) or sys.exit(f"{name} is said to have changed, but the server does not have it")
         flags = set(row["flags"])
@@ -194,7 +217,7 @@ def spec_name(spec):
         name += "" if step == 1 else f"_STEP{step}"
         name += "" if limit < 2 else f"_LIMIT{limit}"
     elif found[0] == "keynum":
-        name += "_COUNTED"
+        name += "_COUNTED" + ("" if found[3] == 1 else f"_STEP{found[3]}")
     return f"{name}_{access_name(flags)}"
 
 
@@ -228,7 +251,7 @@ def spec_rust(spec):
 
 
 def identifier(name):
-    return name.replace("|", "_").replace("-", "_")
+    return name.replace("|", "_").replace("-", "_").replace(".", "_")
 
 
 def table_rust(rows, version):
@@ -239,8 +262,9 @@ def table_rust(rows, version):
     out = [
         "//! made by protocol/tools/generate_command_table.py; do not edit.",
         "//!",
-        f"//! The commands of Redis 7.2: what redis-server {version} answers to COMMAND, with what 7.2 added and",
-        "//! changed (protocol/tools/commands_7_2.json). Sorted by name, so that a difference is a difference.",
+        f"//! What redis-server {version} answers to COMMAND, and what Redis up to 8.6, Valkey up to 9.1 and the",
+        "//! well-known modules added and changed (protocol/tools/commands_*.json). Sorted by name, so that a",
+        "//! difference is a difference.",
         "",
         "use super::spec::KeysFound::{Counted, Range};",
         "use super::spec::RequestPolicy::{self, AllNodes, AllShards, ByKeys, MultiShard};",
@@ -313,7 +337,7 @@ def main():
     parser.add_argument("--address", help="host:port of a running redis-server")
     parser.add_argument("--check", action="store_true", help="write nothing; fail if the table is not up to date")
     options = parser.parse_args()
-    changes = json.loads(CHANGES.read_text())
+    changes = [json.loads(path.read_text()) for path in CHANGES]
     process = None
     with tempfile.TemporaryDirectory() as directory:
         if options.address:
@@ -324,21 +348,23 @@ def main():
         try:
             server = Server(host, int(port))
             version = pairs_of_info(server.ask("INFO", "server"))["redis_version"]
-            if not version.startswith(changes["made_from"] + "."):
-                sys.exit(f"the server is {version}; {CHANGES.name} speaks of changes since {changes['made_from']}")
+            made_from = changes[0]["made_from"]
+            if not version.startswith(made_from + "."):
+                sys.exit(f"the server is {version}; {CHANGES[0].name} speaks of changes since {made_from}")
             rows = read_rows(server)
         finally:
             if process:
                 process.terminate()
                 process.wait(timeout=10)
-    apply_changes(rows, changes)
+    for each in changes:
+        apply_changes(rows, each)
     text = formatted(table_rust(rows, version))
     if options.check:
         if TABLE.read_text() != text:
             sys.exit(f"{TABLE} is not what this program would write: run it")
     else:
         TABLE.write_text(text)
-    print(f"{len(rows)} rows, subcommands included, from redis-server {version} and {CHANGES.name}")
+    print(f"{len(rows)} rows, subcommands included, from redis-server {version} and {', '.join(path.name for path in CHANGES)}")
 
 
 def pairs_of_info(text):

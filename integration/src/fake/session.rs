@@ -258,6 +258,7 @@ fn answer(world: &mut World, session: &mut Session, words: &[Vec<u8>]) -> (Vec<u
     }
     let reply = match &name[..] {
         b"HELLO" if world.knows_hello => shapes::hello(world, session, words),
+        b"HELLO" => error("ERR unknown command `HELLO`, with args beginning with: `3`, "),
         b"AUTH" => shapes::auth(world, session, words.last().map_or(&b""[..], |word| word)),
         b"ASKING" => {
             session.asking = true;

@@ -15,7 +15,7 @@ const NAME_MAX: usize = 24;
 
 /// Places in the index: a power of two, at least three times the rows, so that most names are found
 /// at the first place.
-const PLACES: usize = 1024;
+const PLACES: usize = 2048;
 
 /// All top-level rows, sorted by name.
 pub fn all() -> &'static [CommandSpec] {

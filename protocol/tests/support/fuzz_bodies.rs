@@ -44,6 +44,18 @@ pub const TARGETS: &[Target] = &[
         ],
     },
     Target {
+        name: "resp3",
+        body: resp3,
+        seeds: &[
+            b"HGETALL k\n*2\r\n$1\r\na\r\n$-1\r\n",
+            b"ZRANGE k 0 -1 WITHSCORES\n*2\r\n$1\r\na\r\n$4\r\n-inf\r\n",
+            b"XREAD STREAMS k 0\n*1\r\n*2\r\n$1\r\nk\r\n*1\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$1\r\nf\r\n$1\r\nv\r\n",
+            b"COMMAND DOCS\n*2\r\n+a\r\n*2\r\n+arguments\r\n*1\r\n*2\r\n+arguments\r\n*0\r\n",
+            b"MEMORY STATS\n*4\r\n+fragmentation\r\n$3\r\n1.5\r\n+db.0\r\n*2\r\n+a\r\n:1\r\n",
+            b"GEOPOS k a b\n*2\r\n*2\r\n$1\r\n1\r\n$1\r\n2\r\n*-1\r\n",
+        ],
+    },
+    Target {
         name: "keys",
         body: keys,
         seeds: &[
@@ -147,6 +159,24 @@ pub fn reply(input: &[u8]) {
     }
     // These are asked about bytes that were not scanned, too.
     let _ = (reply::elements(bytes).map(Iterator::count), reply::payload(bytes), reply::integer(bytes));
+}
+
+/// A request as a line, and what a node of RESP2 answers to it: one reply becomes one reply.
+pub fn resp3(input: &[u8]) {
+    let end = input.iter().position(|byte| *byte == b'\n').unwrap_or(input.len());
+    let (line, bytes) = (&input[..end], input.get(end + 1..).unwrap_or_default());
+    let mut request = Vec::new();
+    encode::request(&mut request, &line.split(|byte| *byte == b' ').collect::<Vec<_>>());
+    let mut at = 0;
+    for len in scan(bytes, bytes.len()).0 {
+        let mut out = Vec::new();
+        pointsman_protocol::resp3::reply(&request, &bytes[at..at + len], &mut out);
+        assert_eq!(ReplyScanner::new().next(&out, usize::MAX), Ok(Some(out.len())), "one reply");
+        at += len;
+    }
+    // Whatever it is asked about, it must not panic.
+    pointsman_protocol::resp3::reply(&request, bytes, &mut Vec::new());
+    pointsman_protocol::resp3::reply(bytes, &bytes[at..], &mut Vec::new());
 }
 
 fn scan(bytes: &[u8], piece: usize) -> (Vec<usize>, Option<ReplyError>) {

@@ -84,6 +84,8 @@ pub struct WorkerCounters {
     pub pinned: Counter,
     /// Late replies thrown away.
     pub orphan_replies: Counter,
+    /// Replies of nodes that speak only RESP2, told in RESP3.
+    pub converted_replies: Counter,
     /// Subscriptions.
     pub pubsub: PubSubCounters,
 }

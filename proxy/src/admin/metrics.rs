@@ -189,6 +189,14 @@ fn workers(status: &Status, families: &mut Vec<MetricFamily>) {
         ),
         &|c| c.orphan_replies.get(),
     );
+    add(
+        (
+            counter,
+            "pointsman_converted_replies_total",
+            "Replies of nodes that speak only RESP2, converted for clients of RESP3.",
+        ),
+        &|c| c.converted_replies.get(),
+    );
     add((gauge, "pointsman_subscriptions", "Subscriptions that clients have."), &|c| {
         c.pubsub.subscriptions.get()
     });

@@ -301,6 +301,11 @@ impl Connection {
         Some(entry)
     }
 
+    /// The bytes of the request that the next reply answers.
+    pub fn front_bytes(&self) -> Option<&[u8]> {
+        self.queue.front().map(|entry| self.bytes_of(entry))
+    }
+
     /// The bytes of a request popped but not yet [`Self::release`]d.
     pub fn bytes_of(&self, entry: &InFlight) -> &[u8] {
         let start = (entry.start - self.base) as usize;

@@ -2,7 +2,7 @@
 //! the node is in the topology.
 
 use super::connection::Phase;
-use super::handshake;
+use super::handshake::{self, Verdict};
 use super::lanes::Lane;
 use crate::route::retry::{RetryLimits, backoff};
 use crate::worker::inbound::Inbound;
@@ -16,7 +16,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::OwnedReadHalf;
 
 /// Reads of one connection before others get their turn.
 const READS_PER_TURN: usize = 4;
@@ -43,10 +43,12 @@ pub async fn run(router: SharedRouter, id: usize) {
         {
             // Given up while it was dialled: what waits on it must not be sent any more.
             Ok(_) if is_given_up(&router, id) => return router.borrow_mut().pin_lost(id),
-            Ok(stream) => {
+            Ok(dialled) => {
                 tracing::debug!(node = %address, ?lane, "connected");
-                let (reader, writer) = stream.into_split();
-                let reason = serve(&router, id, reader, writer).await;
+                if dialled.resp2_only {
+                    tracing::info!(node = %address, "it speaks only RESP2; its replies to clients of RESP3 are converted");
+                }
+                let reason = serve(&router, id, dialled).await;
                 let mut router = router.borrow_mut();
                 let Some(connection) = router.connection(id) else { return };
                 // A node that accepts connections only to close them is not run at without a pause.
@@ -121,6 +123,13 @@ fn is_given_up(router: &SharedRouter, id: usize) -> bool {
     router.connection(id).is_some_and(|connection| connection.pinned && connection.close.is_some())
 }
 
+/// A connection that is up.
+pub(crate) struct Dialled {
+    pub stream: TcpStream,
+    /// RESP3 was wanted, and the node does not speak it.
+    pub resp2_only: bool,
+}
+
 /// Dials a connection of this router. One that is to be a client's own learns how the node names it: by
 /// that name its client can be unblocked.
 async fn open(
@@ -129,16 +138,17 @@ async fn open(
     context: &BackendContext,
     address: &HostPort,
     lane: Lane,
-) -> Result<TcpStream, String> {
-    let mut stream = dial(context, address, lane).await?;
+) -> Result<Dialled, String> {
+    let mut dialled = dial(context, address, lane).await?;
     if router.borrow_mut().connection(id).is_some_and(|connection| connection.pinned) {
+        let stream = &mut dialled.stream;
         stream.write_all(b"*2\r\n$6\r\nCLIENT\r\n$2\r\nID\r\n").await.map_err(|error| error.to_string())?;
-        let number = reply::integer(&read_reply(&mut stream).await?);
+        let number = reply::integer(&read_reply(stream).await?);
         if let Some(connection) = router.borrow_mut().connection(id) {
             connection.number = number.and_then(|number| u64::try_from(number).ok());
         }
     }
-    Ok(stream)
+    Ok(dialled)
 }
 
 /// Connects and says the handshake. The host name is looked up anew each time.
@@ -146,25 +156,30 @@ pub(crate) async fn dial(
     context: &BackendContext,
     address: &HostPort,
     lane: Lane,
-) -> Result<TcpStream, String> {
+) -> Result<Dialled, String> {
     let mut stream =
         TcpStream::connect((address.host(), address.port())).await.map_err(|error| error.to_string())?;
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream)
         .set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE));
+    let mut resp2_only = false;
     for step in handshake::steps(lane, context.config.username.as_deref(), context.config.password.as_ref()) {
         stream.write_all(&step.bytes).await.map_err(|error| error.to_string())?;
         let reply = read_reply(&mut stream).await?;
-        if step.is_refused_by(&reply) {
-            let text = String::from_utf8_lossy(&reply);
-            return Err(format!(
-                "it refused to {}: {}",
-                step.purpose,
-                text.trim_start_matches('-').trim_end()
-            ));
+        match step.judge(&reply) {
+            Verdict::Fine => {}
+            Verdict::OnlyResp2 => resp2_only = true,
+            Verdict::Refused => {
+                let text = String::from_utf8_lossy(&reply);
+                return Err(format!(
+                    "it refused to {}: {}",
+                    step.purpose,
+                    text.trim_start_matches('-').trim_end()
+                ));
+            }
         }
     }
-    Ok(stream)
+    Ok(Dialled { stream, resp2_only })
 }
 
 async fn read_reply(stream: &mut TcpStream) -> Result<Vec<u8>, String> {
@@ -185,13 +200,15 @@ async fn read_reply(stream: &mut TcpStream) -> Result<Vec<u8>, String> {
 }
 
 /// Reads replies until the connection ends; gives why it did.
-async fn serve(router: &SharedRouter, id: usize, reader: OwnedReadHalf, writer: OwnedWriteHalf) -> String {
+async fn serve(router: &SharedRouter, id: usize, dialled: Dialled) -> String {
+    let (reader, writer) = dialled.stream.into_split();
     {
         let mut router = router.borrow_mut();
         router.read_clock();
         router.connection_up(id, writer);
     }
-    let mut side = ReadingSide { id, reader, scanner: ReplyScanner::new(), inbound: Inbound::default() };
+    let (scanner, inbound) = (ReplyScanner::new(), Inbound::default());
+    let mut side = ReadingSide { id, reader, scanner, inbound, converts: dialled.resp2_only };
     poll_fn(|cx| side.poll(&mut router.borrow_mut(), cx)).await
 }
 
@@ -200,6 +217,8 @@ struct ReadingSide {
     reader: OwnedReadHalf,
     scanner: ReplyScanner,
     inbound: Inbound,
+    /// Its replies are RESP2, and RESP3 is wanted.
+    converts: bool,
 }
 
 impl ReadingSide {
@@ -260,7 +279,12 @@ impl ReadingSide {
                 // A push is no reply to anything: it must not take a request's place.
                 Ok(Some(len)) if bytes[at] == b'>' => at += len,
                 Ok(Some(len)) => {
-                    router.reply(self.id, &bytes[at..at + len]);
+                    let reply = &bytes[at..at + len];
+                    if self.converts {
+                        router.resp2_reply(self.id, reply)
+                    } else {
+                        router.reply(self.id, reply)
+                    }
                     at += len;
                 }
                 Ok(None) => break Ok(()),

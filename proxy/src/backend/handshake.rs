@@ -15,7 +15,33 @@ pub struct Step {
     pub needed: bool,
 }
 
+/// What the reply to a word of the handshake means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Go on.
+    Fine,
+    /// The attempt has failed.
+    Refused,
+    /// The node speaks no RESP3; go on in RESP2.
+    OnlyResp2,
+}
+
 impl Step {
+    /// Judges a reply. HELLO is unknown before Redis 6, renamed or forbidden in places, and refused for its version
+    /// by some; whoever says so is still of use. Any other error to it (too many clients) is as to any word.
+    pub fn judge(&self, reply: &[u8]) -> Verdict {
+        const NO_HELLO: [&str; 6] =
+            ["unknown command", "hello", "unsupported", "not supported", "not allowed", "protocol version"];
+        if self.purpose == RESP3_PURPOSE && reply.first() == Some(&b'-') {
+            let text = String::from_utf8_lossy(reply).to_ascii_lowercase();
+            let says_so = text.starts_with("-err ") && NO_HELLO.iter().any(|words| text.contains(words));
+            if says_so || text.starts_with("-noproto") || text.starts_with("-noperm") {
+                return Verdict::OnlyResp2;
+            }
+        }
+        if self.is_refused_by(reply) { Verdict::Refused } else { Verdict::Fine }
+    }
+
     /// True if this reply ends the attempt. A word that is only nice to have may be unknown to the
     /// node or forbidden to us; any other error (too many clients, a password wanted) means that the
     /// connection is of no use.
@@ -26,6 +52,8 @@ impl Step {
     }
 }
 
+/// What HELLO is for.
+const RESP3_PURPOSE: &str = "switch to RESP3";
 /// The name by which nodes show our connections in CLIENT LIST.
 const NAME: &str = "pointsman";
 
@@ -44,7 +72,7 @@ pub fn steps(lane: Lane, username: Option<&str>, password: Option<&Secret>) -> V
         }
     }
     if lane.resp3 {
-        say(&["HELLO", "3"], "switch to RESP3", true);
+        say(&["HELLO", "3"], RESP3_PURPOSE, true);
     }
     if lane.readonly {
         // Outside cluster mode a replica answers reads without it, and refuses the word.
@@ -92,6 +120,28 @@ mod tests {
             assert_eq!(nice.is_refused_by(reply), !tolerated);
             assert_eq!(needed.is_refused_by(reply), reply[0] == b'-');
         }
+    }
+
+    // T24: a node without RESP3 is served; one that is in trouble is not mistaken for such.
+    #[test]
+    fn t24_who_speaks_only_resp2() {
+        let lane = Lane { resp3: true, readonly: false, index: 0 };
+        let hello = &steps(lane, None, None)[0];
+        for (reply, verdict) in [
+            ("%1\r\n+server\r\n+redis\r\n", Verdict::Fine),
+            ("-ERR unknown command `HELLO`, with args beginning with: `3`, \r\n", Verdict::OnlyResp2),
+            ("-ERR unknown command 'HELLO'\r\n", Verdict::OnlyResp2),
+            ("-ERR unsupported command\r\n", Verdict::OnlyResp2),
+            ("-NOPROTO unsupported protocol version\r\n", Verdict::OnlyResp2),
+            ("-NOPERM this user has no permissions to run the 'hello' command\r\n", Verdict::OnlyResp2),
+            ("-ERR max number of clients reached\r\n", Verdict::Refused),
+            ("-NOAUTH HELLO must be called with the client already authenticated\r\n", Verdict::Refused),
+            ("-LOADING Redis is loading the dataset in memory\r\n", Verdict::Refused),
+        ] {
+            assert_eq!(hello.judge(reply.as_bytes()), verdict, "{reply}");
+        }
+        let name = &steps(lane, None, None)[1];
+        assert_eq!(name.judge(b"-ERR unknown command 'CLIENT'\r\n"), Verdict::Fine);
     }
 
     #[test]

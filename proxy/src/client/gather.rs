@@ -56,7 +56,7 @@ impl Gather {
     /// For a split command whose keys are `placed` in the order in which the parts are sent.
     pub fn split(kind: SplitKind, placed: &[Placed]) -> Gather {
         let mut gather = Gather::new(Join::Split(kind));
-        if kind == SplitKind::Mget {
+        if kind.is_array() {
             gather.places.extend(placed.iter().map(|(_, place)| *place));
             gather.values.resize(placed.len(), (0, 0));
         }
@@ -132,7 +132,7 @@ impl Gather {
             }
             Some(b'-' | b'!') => false,
             _ => match self.join {
-                Join::Split(SplitKind::Mget) => self.take_values(part, bytes),
+                Join::Split(SplitKind::Mget | SplitKind::JsonMget) => self.take_values(part, bytes),
                 Join::Split(SplitKind::Mset) => true,
                 Join::Split(SplitKind::Sum) => {
                     self.take_number(bytes, |sum, number| sum.saturating_add(number))
@@ -183,7 +183,7 @@ impl Gather {
             return self.write_error(out);
         }
         match self.join {
-            Join::Split(SplitKind::Mget) => {
+            Join::Split(SplitKind::Mget | SplitKind::JsonMget) => {
                 encode::array_head(out, self.values.len());
                 for &(start, len) in &self.values {
                     out.extend_from_slice(&self.bytes[start..start + len]);
@@ -239,7 +239,8 @@ impl Gather {
                 (Join::Split(SplitKind::Sum), Some(number)) => {
                     format!("; the others succeeded with {number} in all")
                 }
-                (Join::Split(SplitKind::Mget) | Join::Special, _) => String::new(),
+                (Join::Split(kind), _) if kind.is_array() => String::new(),
+                (Join::Special, _) => String::new(),
                 _ => "; the others succeeded".to_owned(),
             };
             out.extend_from_slice(

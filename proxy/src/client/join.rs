@@ -58,8 +58,10 @@ pub enum Special {
     Exists(Vec<bool>),
     /// FUNCTION STATS: of the shard that runs something.
     FunctionStats,
-    /// PUBSUB CHANNELS and SHARDCHANNELS: each once.
+    /// PUBSUB CHANNELS and SHARDCHANNELS, TS.QUERYINDEX, TS.QUERYLABELS: each once.
     Union,
+    /// TS.MGET, TS.MRANGE, TS.MREVRANGE: the series of all shards, each once, by its key.
+    Series,
     /// PUBSUB NUMSUB and SHARDNUMSUB: sums by name, each with what is to be added to it.
     SumByName(Vec<i64>),
     /// PUBLISH, SPUBLISH, PUBSUB NUMPAT: the sum, less what the proxy's own connections made it, and what
@@ -155,6 +157,7 @@ impl Special {
             Special::Exists(known) => merge::exists(replies, known, &mut out)?,
             Special::LeastOfEach => merge::least_of_each(replies, &mut out)?,
             Special::Union => merge::union(replies, &mut out)?,
+            Special::Series => merge::series(replies, &mut out)?,
             Special::SumByName(corrections) => merge::sum_by_name(replies, corrections, &mut out)?,
             Special::Sum { less, more } => {
                 let told: Vec<i64> =

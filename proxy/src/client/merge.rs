@@ -67,14 +67,44 @@ pub fn exists(replies: &[&[u8]], known: &[bool], out: &mut Vec<u8>) -> Option<()
     Some(())
 }
 
-/// Arrays whose elements are told once each.
+/// Arrays, or sets, whose elements are told once each.
 pub fn union(replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
     let (mut seen, mut all) = (HashSet::new(), Vec::new());
     for bytes in replies {
         all.extend(reply::elements(bytes)?.filter(|element| seen.insert(*element)));
     }
-    encode::array_head(out, all.len());
+    if replies.first()?.starts_with(b"~") {
+        out.extend_from_slice(format!("~{}\r\n", all.len()).as_bytes());
+    } else {
+        encode::array_head(out, all.len());
+    }
     all.iter().for_each(|element| out.extend_from_slice(element));
+    Some(())
+}
+
+/// `[[key, ...], ...]`, or in RESP3 a map by key: each key once. Nodes that answer for one another as well
+/// as those that know only their own give the same.
+pub fn series(replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
+    let (mut seen, mut all) = (HashSet::new(), Vec::new());
+    let maps = replies.first()?.starts_with(b"%");
+    for bytes in replies {
+        if bytes.starts_with(b"%") != maps {
+            return None;
+        }
+        let elements: Vec<&[u8]> = reply::elements(bytes)?.collect();
+        for one in elements.chunks(if maps { 2 } else { 1 }) {
+            let key = if maps { one[0] } else { reply::elements(one[0])?.next()? };
+            if seen.insert(key) {
+                all.push(one.concat());
+            }
+        }
+    }
+    if maps {
+        encode::map_head(out, all.len(), true);
+    } else {
+        encode::array_head(out, all.len());
+    }
+    all.iter().for_each(|one| out.extend_from_slice(one));
     Some(())
 }
 

@@ -150,3 +150,20 @@ fn t71_the_slow_log_is_one_and_as_long_as_asked_for() {
     assert_eq!(told(usize::MAX), format!("*3\r\n{first}{second}*2\r\n:6\r\n:10\r\n"));
     assert!(slowlog(&[b"*1\r\n:1\r\n"], 1, &mut Vec::new()).is_none());
 }
+
+#[test]
+fn series_of_all_shards_are_told_once_each() {
+    let (one, two) = ("*1\r\n*3\r\n$1\r\na\r\n*0\r\n*0\r\n", "*1\r\n*3\r\n$1\r\nb\r\n*0\r\n*0\r\n");
+    let both = "*2\r\n*3\r\n$1\r\na\r\n*0\r\n*0\r\n*3\r\n$1\r\nb\r\n*0\r\n*0\r\n";
+    assert_eq!(joined(series, &[one, two]), both);
+    // Nodes that answer for all.
+    assert_eq!(joined(series, &[both, both]), both);
+    assert_eq!(joined(series, &["*0\r\n", one]), one);
+    let maps = ["%1\r\n$1\r\na\r\n*0\r\n", "%1\r\n$1\r\nb\r\n*0\r\n"];
+    assert_eq!(joined(series, &maps), "%2\r\n$1\r\na\r\n*0\r\n$1\r\nb\r\n*0\r\n");
+    for replies in [["*1\r\n:1\r\n", one], [":1\r\n", one], [maps[0], one], ["*1\r\n*0\r\n", one]] {
+        assert_eq!(joined(series, &replies), "none", "{replies:?}");
+    }
+    // Sets stay sets.
+    assert_eq!(joined(union, &["~1\r\n$1\r\na\r\n", "~1\r\n$1\r\na\r\n"]), "~1\r\n$1\r\na\r\n");
+}

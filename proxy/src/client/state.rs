@@ -7,6 +7,7 @@ use crate::pubsub::wire;
 use crate::worker::detour::Detour;
 use crate::worker::pin::Pin;
 use pointsman_config::{ClientLimits, Reads, Secret};
+use pointsman_protocol::HostPort;
 use pointsman_protocol::command::CommandSpec;
 use pointsman_protocol::resp::RequestLimits;
 use std::net::SocketAddr;
@@ -49,6 +50,10 @@ pub struct ListenerContext {
     pub password: Option<Secret>,
     /// Where reads may go.
     pub reads: Reads,
+    /// The proxy presents itself as a cluster of one node.
+    pub facade: bool,
+    /// The address of that node, if clients are not to be told the one they connected to.
+    pub advertise: Option<HostPort>,
     /// Bounds on one client.
     pub limits: ClientLimits,
     /// Bounds on one request of an authenticated client.
@@ -63,6 +68,8 @@ impl ListenerContext {
             listen: config.listen,
             password: config.password.clone(),
             reads: config.reads,
+            facade: config.cluster_facade,
+            advertise: config.advertise.clone(),
             request_limits: RequestLimits {
                 args_max: config.limits.args_max,
                 bulk_bytes_max: config.limits.bulk_bytes_max,

@@ -2,7 +2,7 @@
 //! says, and dials again, for as long as a topic has a place on it.
 
 use super::link::Link;
-use crate::backend::dial::dial;
+use crate::backend::dial::{Dialled, dial};
 use crate::backend::lanes::Lane;
 use crate::worker::inbound::Inbound;
 use crate::worker::router::{Router, SharedRouter};
@@ -38,7 +38,7 @@ pub async fn run(router: SharedRouter, id: u64) {
         match dialled
             .unwrap_or_else(|_| Err(format!("no connection within {:?}", context.config.connect_timeout)))
         {
-            Ok(stream) => {
+            Ok(Dialled { stream, .. }) => {
                 let (reader, writer) = stream.into_split();
                 tracing::debug!(node = %address, "subscriber connected");
                 let reason = serve(&router, id, reader, writer).await;

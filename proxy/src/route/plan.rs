@@ -139,6 +139,8 @@ pub enum Refusal {
     NoAuth,
     /// This version does not carry it yet.
     NotYet(&'static CommandSpec),
+    /// Its answer is only right where one shard has everything; so many shards there are.
+    OneShardOnly(&'static CommandSpec, usize),
     /// It would act on one node behind the proxy, or on a state that a shared connection cannot hold.
     NotThroughProxy(&'static CommandSpec),
 }
@@ -161,6 +163,15 @@ impl Refusal {
             Refusal::NoAuth => encode::error(out, "NOAUTH Authentication required."),
             Refusal::NotYet(spec) => {
                 encode::error(out, &format!("ERR '{}' is not supported through this proxy yet", shown(spec)));
+            }
+            Refusal::OneShardOnly(spec, shards) => {
+                encode::error(
+                    out,
+                    &format!(
+                        "ERR '{}' is not available through the proxy: the keys are on {shards} shards, and one of them cannot answer for all; send it to the nodes themselves",
+                        shown(spec)
+                    ),
+                );
             }
             Refusal::NotThroughProxy(spec) => {
                 encode::error(
@@ -224,7 +235,9 @@ fn route_of(spec: &CommandSpec) -> Route {
         }
         "DBSIZE" | "FLUSHALL" | "FLUSHDB" | "KEYS" | "SCRIPT|LOAD" | "SCRIPT|FLUSH" | "FUNCTION|LOAD"
         | "FUNCTION|DELETE" | "FUNCTION|FLUSH" | "FUNCTION|RESTORE" | "MEMORY|PURGE" | "SLOWLOG|LEN"
-        | "SLOWLOG|RESET" | "LATENCY|RESET" => return Route::Everyone,
+        | "SLOWLOG|RESET" | "COMMANDLOG|LEN" | "COMMANDLOG|RESET" | "LATENCY|RESET" => {
+            return Route::Everyone;
+        }
         "SCAN"
         | "RANDOMKEY"
         | "LASTSAVE"
@@ -237,7 +250,14 @@ fn route_of(spec: &CommandSpec) -> Route {
         | "PUBSUB|NUMSUB"
         | "PUBSUB|SHARDNUMSUB"
         | "PUBSUB|NUMPAT"
+        | "SCRIPT|SHOW"
         | "SLOWLOG|GET"
+        | "COMMANDLOG|GET"
+        | "TS.MGET"
+        | "TS.MRANGE"
+        | "TS.MREVRANGE"
+        | "TS.QUERYINDEX"
+        | "TS.QUERYLABELS"
         | "LATENCY|LATEST"
         | "LATENCY|HISTORY"
         | "LATENCY|HISTOGRAM"
@@ -270,6 +290,10 @@ fn route_of(spec: &CommandSpec) -> Route {
     {
         return Route::Anyone;
     }
+    // Search: right where there is one shard. Its settings are each node's own.
+    if spec.name.starts_with("FT.") && spec.pattern == KeyPattern::None && container != "FT.CONFIG" {
+        return Route::Shards;
+    }
     if matches!(container, "CLIENT" | "COMMAND" | "CLUSTER" | "CONFIG") {
         return Route::Local;
     }
@@ -282,11 +306,16 @@ fn route_of(spec: &CommandSpec) -> Route {
         return Route::Block;
     }
     match spec.pattern {
-        KeyPattern::One(at) if matches!(spec.name, "HSCAN" | "SSCAN" | "ZSCAN") => Route::Cursor(at),
+        KeyPattern::One(at) if has_cursor(spec) => Route::Cursor(at),
         KeyPattern::One(at) => Route::OneKey(at),
         KeyPattern::Range { .. } | KeyPattern::Complex => Route::Keys,
         KeyPattern::None => Route::NotThroughProxy,
     }
+}
+
+/// True for what goes on where its last call ended, which only the copy knows that it began with.
+fn has_cursor(spec: &CommandSpec) -> bool {
+    matches!(spec.name, "HSCAN" | "SSCAN" | "ZSCAN" | "BF.SCANDUMP" | "CF.SCANDUMP")
 }
 
 /// Judges a request. `keys` is scratch space.
@@ -357,3 +386,7 @@ fn asks_to_block(args: Args<'_>, keys: &[KeyRef]) -> bool {
 #[cfg(test)]
 #[path = "plan_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "routes_tests.rs"]
+mod routes_tests;

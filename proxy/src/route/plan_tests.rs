@@ -74,6 +74,26 @@ fn a_route_for_every_kind_of_command() {
         ("CONFIG SET a b", "local".into()),
         ("CLIENT HELP", format!("slot {none}")),
         ("SORT a BY b GET a", format!("slot {a}")),
+        // Of later servers and of modules.
+        ("HEXPIRE a 10 FIELDS 1 f", format!("slot {a}")),
+        ("HTTL a FIELDS 1 f", format!("slot {a} read")),
+        ("VSIM a ELE x", format!("slot {a} read")),
+        ("DELIFEQ a 1", format!("slot {a}")),
+        ("MSETEX 2 {a}1 x {a}2 y EX 5", format!("slot {a}")),
+        ("JSON.SET a $ 1", format!("slot {a}")),
+        ("JSON.MGET a b $", "split".into()),
+        ("JSON.DEBUG MEMORY a", format!("slot {a} read")),
+        ("TS.MADD a * 1", format!("slot {a}")),
+        ("TS.MGET FILTER l=1", "shards".into()),
+        ("TS.QUERYINDEX l=1", "shards".into()),
+        ("CMS.MERGE a 2 {a}1 {a}2 WEIGHTS 1 2", format!("slot {a}")),
+        ("TDIGEST.QUANTILE a 0.5", format!("slot {a} read")),
+        ("BF.SCANDUMP a 0", format!("primary {a}")),
+        ("FT.SEARCH index *", "shards".into()),
+        ("FT.SUGADD a x 1", format!("slot {a}")),
+        ("COMMANDLOG GET 5 slow", "shards".into()),
+        ("COMMANDLOG LEN slow", "everyone".into()),
+        ("CLIENT CAPA redirect", "local".into()),
     ] {
         assert_eq!(planned(line), expected, "{line}");
     }
@@ -97,6 +117,12 @@ fn t34_t39_keys_in_several_slots_are_refused() {
         "XREAD STREAMS a b 0 0",
         "SORT a STORE b",
         "GEORADIUS a 0 0 1 m STORE b",
+        "MSETEX 2 a 1 b 2",
+        "JSON.MSET a $ 1 b $ 2",
+        "TS.MADD a 1 1 b 1 1",
+        "TS.CREATERULE a b AGGREGATION avg 10",
+        "CMS.MERGE a 1 b",
+        "TDIGEST.MERGE a 1 b",
     ] {
         assert_eq!(planned(line), cross, "{line}");
     }

@@ -13,6 +13,8 @@ use pointsman_protocol::resp::{Args, encode};
 pub enum SplitKind {
     /// `MGET`: an array in key order.
     Mget,
+    /// `JSON.MGET`: the same, with a path behind the keys that every part needs.
+    JsonMget,
     /// `MSET`: OK if every part is.
     Mset,
     /// `DEL`, `UNLINK`, `EXISTS`, `TOUCH`: the sum.
@@ -25,10 +27,21 @@ impl SplitKind {
     pub fn of(name: &str) -> Option<SplitKind> {
         match name {
             "MGET" => Some(SplitKind::Mget),
+            "JSON.MGET" => Some(SplitKind::JsonMget),
             "MSET" => Some(SplitKind::Mset),
             "DEL" | "UNLINK" | "EXISTS" | "TOUCH" => Some(SplitKind::Sum),
             _ => None,
         }
+    }
+
+    /// True if its reply is an array with an element for each key.
+    pub fn is_array(self) -> bool {
+        matches!(self, SplitKind::Mget | SplitKind::JsonMget)
+    }
+
+    /// Arguments behind the keys, which are the same for every part.
+    pub fn tail(self) -> usize {
+        usize::from(self == SplitKind::JsonMget)
     }
 
     /// Arguments a key takes along: itself, and for MSET its value.
@@ -44,7 +57,7 @@ pub type Placed = (Slot, u32);
 /// if they all share one slot (then there is nothing to cut).
 pub fn place(kind: SplitKind, args: Args<'_>, placed: &mut Vec<Placed>) -> bool {
     placed.clear();
-    let keys = args.len().saturating_sub(1) / kind.stride();
+    let keys = args.len().saturating_sub(1 + kind.tail()) / kind.stride();
     placed.extend((0..keys).map(|place| (Slot::of(args.at(1 + place * kind.stride())), place as u32)));
     let one = placed.windows(2).all(|pair| pair[0].0 == pair[1].0);
     if !one {
@@ -62,12 +75,15 @@ pub fn parts(placed: &[Placed]) -> impl Iterator<Item = &[Placed]> {
 /// Appends the request of one part.
 pub fn encode_part(out: &mut Vec<u8>, kind: SplitKind, args: Args<'_>, part: &[Placed]) {
     let stride = kind.stride();
-    encode::array_head(out, 1 + part.len() * stride);
+    encode::array_head(out, 1 + part.len() * stride + kind.tail());
     encode::bulk(out, args.at(0));
     for (_, place) in part {
         for offset in 0..stride {
             encode::bulk(out, args.at(1 + *place as usize * stride + offset));
         }
+    }
+    for index in args.len() - kind.tail().min(args.len())..args.len() {
+        encode::bulk(out, args.at(index));
     }
 }
 
@@ -104,6 +120,16 @@ mod tests {
         assert_eq!(cut(&["MGET", "a", "b", "{a}1", "c"]), ["MGET a {a}1", "MGET b", "MGET c"]);
     }
 
+    // T37: its path is no key, and every part has it.
+    #[test]
+    fn t37_json_mget_keeps_its_path() {
+        assert_eq!(cut(&["JSON.MGET", "a", "b", "{a}1", ".x"]), ["JSON.MGET a {a}1 .x", "JSON.MGET b .x"]);
+        let owned = OwnedArgs::new(&["JSON.MGET", "a", "b"]);
+        let mut placed = Vec::new();
+        assert!(place(SplitKind::JsonMget, owned.args(), &mut placed), "one key, one path");
+        assert_eq!(placed, [(Slot::of(b"a"), 0)]);
+    }
+
     // T38
     #[test]
     fn t38_duplicates_keep_their_order_and_number() {
@@ -116,6 +142,9 @@ mod tests {
     fn t39_nothing_that_must_be_atomic_is_cut() {
         for name in [
             "MSETNX",
+            "MSETEX",
+            "JSON.MSET",
+            "TS.MADD",
             "RENAME",
             "SINTERSTORE",
             "SMOVE",

@@ -10,6 +10,7 @@ use crate::route::failure::{Failure, FailureKind};
 use crate::route::retry::Cause;
 use pointsman_protocol::error_code::ErrorCode;
 use pointsman_protocol::redirect::Redirect;
+use pointsman_protocol::resp3;
 
 /// A reply at least this large, for a client that waits for nothing else, is written from the read
 /// buffer straight to its socket.
@@ -51,6 +52,18 @@ impl Router {
             self.fail_overtaken(id, &entry);
         }
         self.settle(&entry.request, bytes, Outcome::Ok);
+    }
+
+    /// Takes one whole reply from a connection whose node speaks only RESP2, for clients that speak RESP3.
+    #[cold]
+    pub fn resp2_reply(&mut self, id: usize, bytes: &[u8]) {
+        let Some(request) = self.connections.get(id).and_then(|connection| connection.front_bytes()) else {
+            return self.reply(id, bytes);
+        };
+        let mut converted = Vec::with_capacity(bytes.len());
+        resp3::reply(request, bytes, &mut converted);
+        self.counters.converted_replies.add(1);
+        self.reply(id, &converted);
     }
 
     /// An error is data unless it says that the command was not executed here.

@@ -112,10 +112,12 @@ fn share_a_key(one: &[u8], other: &[u8]) -> bool {
         let (mut decoder, mut found, mut keys) = (RequestDecoder::new(), Vec::new(), Vec::new());
         while let Ok(Some(len)) = decoder.next(bytes, &RequestLimits::AUTHENTICATED) {
             let args = decoder.args(bytes);
-            if let Ok(spec) = command::resolve(args)
-                && keys::find(spec, args, &mut found).is_ok()
-            {
-                keys.extend(found.iter().map(|key| args.at(key.index as usize).to_vec()));
+            match command::resolve(args) {
+                Ok(spec) if keys::find(spec, args, &mut found).is_ok() => {
+                    keys.extend(found.iter().map(|key| args.at(key.index as usize).to_vec()));
+                }
+                // Sent by what the node announced, or by the operator's rule: any argument may be a key.
+                _ => keys.extend(args.iter().skip(1).map(<[u8]>::to_vec)),
             }
             bytes = &bytes[len..];
         }

@@ -280,6 +280,12 @@ impl Router {
         self.send_to_slot(key, Traits::of(spec), plan::keyless_slot(), &[], args, true);
     }
 
+    /// Asks the primary of a slot about the slot itself.
+    pub fn send_to_owner(&mut self, key: ClientKey, slot: Slot, args: Args<'_>) {
+        let traits = Traits { primary: true, ..Traits::default() };
+        self.send_to_slot(key, traits, slot, &[], args, true);
+    }
+
     /// Answers a client later, in its place in the order; what it sends next waits until then. `work`
     /// gives the outcome, the reply, and whether to close the client behind it. It must end by itself.
     pub fn answer_later(

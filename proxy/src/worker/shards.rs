@@ -12,6 +12,7 @@ use crate::client::join::{Special, TypesWanted};
 use crate::client::replies::Ticket;
 use crate::pubsub::wire::Kind;
 use crate::route::failure::FailureKind;
+use crate::route::plan::Refusal;
 use crate::route::scan::{Cursor, Window};
 use pointsman_protocol::Slot;
 use pointsman_protocol::command::{CommandSpec, ResponsePolicy};
@@ -36,7 +37,17 @@ impl Router {
         }
         let traits = Traits::of(spec);
         let whole = |out: &mut Vec<u8>| encode::request_args(out, args);
+        if needs_one_shard(spec, args) {
+            if shards.len() > 1 {
+                return self.refuse(key, args, &Refusal::OneShardOnly(spec, shards.len()));
+            }
+            return self.send_to_everyone(key, traits, ResponsePolicy::OneSucceeded, args);
+        }
         let special = match spec.name {
+            // Scripts that came with EVAL are known where they were run.
+            "SCRIPT|SHOW" => return self.send_to_everyone(key, traits, ResponsePolicy::OneSucceeded, args),
+            "TS.MGET" | "TS.MRANGE" | "TS.MREVRANGE" => Special::Series,
+            "TS.QUERYINDEX" | "TS.QUERYLABELS" => Special::Union,
             "SCAN" => return self.scan(key, traits, &shards, args),
             "LASTSAVE" => return self.send_to_everyone(key, traits, ResponsePolicy::AggMin, args),
             "PUBSUB|NUMPAT" => {
@@ -64,6 +75,10 @@ impl Router {
                 let correction = |name| self.context.audience.correction(kind, name, shards.len());
                 Special::SumByName(args.iter().skip(2).map(correction).collect())
             }
+            "COMMANDLOG|GET" => Special::Slowlog(match number(args.at(2)) {
+                Some(count) => usize::try_from(count).unwrap_or(usize::MAX),
+                None => usize::MAX,
+            }),
             "SLOWLOG|GET" => Special::Slowlog(match args.get(2).map(number) {
                 None => SLOWLOG_COUNT,
                 // All of them. What is no count, the shards refuse.
@@ -197,6 +212,14 @@ impl Router {
             }
         }
     }
+}
+
+/// True for what only the single shard of a backend can answer. A search index holds the keys of its own
+/// node, and whether a node also asks the others is not to be told from here: with several shards the
+/// answer could lack most of the documents and look whole. The same of series that are reduced to one.
+fn needs_one_shard(spec: &CommandSpec, args: Args<'_>) -> bool {
+    let reduces = || args.iter().any(|word| word.eq_ignore_ascii_case(b"GROUPBY"));
+    spec.name.starts_with("FT.") || (matches!(spec.name, "TS.MRANGE" | "TS.MREVRANGE") && reduces())
 }
 
 /// What a SCAN says.

@@ -148,6 +148,7 @@ impl Router {
     /// A request of a client that has a transaction open.
     #[cold]
     pub(super) fn in_transaction(&mut self, key: ClientKey, plan: Plan, args: Args<'_>) -> Step {
+        let facade = self.client_mut(key).is_some_and(|client| client.listener.facade);
         let queued = match plan {
             // It says nothing to the node: EXEC forgets what was watched in any case.
             Plan::Transaction(Verb::Unwatch) => self.queue_local(key, args),
@@ -196,7 +197,7 @@ impl Router {
                 return Step::Done;
             }
             // What changes the connection itself cannot wait for EXEC: it would decide how to read on.
-            Plan::Local { spec } if !changes_the_connection(spec) && !local::needs_others(spec) => {
+            Plan::Local { spec } if !changes_the_connection(spec) && !local::needs_others(spec, facade) => {
                 self.queue_local(key, args)
             }
             Plan::Local { spec }

@@ -46,6 +46,11 @@ pub fn command(
 ) -> Result<Answer, Refused> {
     match spec.name {
         "COMMAND|COUNT" => encode::integer(out, command::all().len() as i64),
+        // Only a node knows which module a command is of.
+        "COMMAND|LIST" if args.len() == 5 && asks_for_module(args) && has_modules(router) => {
+            router.send_to_anyone(key, spec, args);
+            return Ok(Answer::Later);
+        }
         "COMMAND|LIST" => list(args, out)?,
         "COMMAND|INFO" if args.len() > 2 => {
             encode::array_head(out, args.len() - 2);
@@ -76,6 +81,15 @@ pub fn command(
     Ok(Answer::Ready)
 }
 
+/// True for `COMMAND LIST FILTERBY MODULE name`.
+fn asks_for_module(args: Args<'_>) -> bool {
+    args.at(2).eq_ignore_ascii_case(b"FILTERBY") && args.at(3).eq_ignore_ascii_case(b"MODULE")
+}
+
+fn has_modules(router: &Router) -> bool {
+    !matches!(router.context.config.kind, BackendKind::Bundled(_))
+}
+
 /// The row of `get` or `client|id`.
 fn named(name: &[u8]) -> Option<&'static CommandSpec> {
     match name.iter().position(|byte| *byte == b'|') {
@@ -92,7 +106,7 @@ fn list(args: Args<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
     } else if args.len() == 5 && args.at(2).eq_ignore_ascii_case(b"FILTERBY") {
         let wanted = args.at(4).to_ascii_lowercase();
         match args.at(3).to_ascii_lowercase().as_slice() {
-            // No command of the table is a module's.
+            // Without modules no command is one's.
             b"module" => Box::new(|_| false),
             b"aclcat" => Box::new(move |name| {
                 let categories = words::of(name).map_or("", |words| words.categories);
@@ -166,6 +180,25 @@ fn default_key_flags(access: KeyAccess) -> &'static str {
     }
 }
 
+/// The categories that follow from flags, for commands of which no more is known.
+fn default_categories(spec: &CommandSpec) -> String {
+    let has = |flag| spec.flags.has(flag);
+    [
+        (has(Flags::READONLY), "read"),
+        (has(Flags::WRITE), "write"),
+        (has(Flags::ADMIN), "admin"),
+        (has(Flags::PUBSUB), "pubsub"),
+        (has(Flags::BLOCKING), "blocking"),
+        (has(Flags::FAST), "fast"),
+        (!has(Flags::FAST), "slow"),
+        (has(Flags::ADMIN), "dangerous"),
+    ]
+    .into_iter()
+    .filter_map(|(is, category)| is.then_some(category))
+    .collect::<Vec<_>>()
+    .join(" ")
+}
+
 /// One row, in the shape of COMMAND INFO: name, arity, flags, first key, last key, step, categories,
 /// tips, key specifications and subcommands.
 fn describe(spec: &CommandSpec, resp3: bool, out: &mut Vec<u8>) {
@@ -179,8 +212,12 @@ fn describe(spec: &CommandSpec, resp3: bool, out: &mut Vec<u8>) {
     words_of(&flags.join(" "), resp3, out);
     let (first, last, step) = range_of(spec.keys);
     [first, last, step].into_iter().for_each(|number| encode::integer(out, number));
-    let categories = known.map_or("", |words| words.categories).split(' ').filter(|word| !word.is_empty());
-    let categories: Vec<String> = categories.map(|category| format!("@{category}")).collect();
+    let categories = known.map_or_else(|| default_categories(spec), |words| words.categories.to_owned());
+    let categories: Vec<String> = categories
+        .split(' ')
+        .filter(|word| !word.is_empty())
+        .map(|category| format!("@{category}"))
+        .collect();
     words_of(&categories.join(" "), resp3, out);
     let tips: Vec<&str> =
         known.map_or("", |words| words.tips).split(' ').filter(|word| !word.is_empty()).collect();

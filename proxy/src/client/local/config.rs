@@ -75,7 +75,7 @@ fn settings(router: &mut Router, key: ClientKey) -> Vec<(&'static str, String)> 
         ("appendfsync", "everysec".to_owned()),
         ("appendonly", "no".to_owned()),
         ("bind", listen.ip().to_string()),
-        ("cluster-enabled", "no".to_owned()),
+        ("cluster-enabled", if listener.facade { "yes" } else { "no" }.to_owned()),
         ("databases", "1".to_owned()),
         ("maxclients", listener.limits.clients_max.to_string()),
         ("maxmemory", figures.maxmemory.to_string()),

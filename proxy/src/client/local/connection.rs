@@ -53,6 +53,9 @@ pub fn client(
             client.identity_mut().no_touch = switch(args.at(2))?;
             encode::simple(out, "OK");
         }
+        // Valkey's "redirect": a replica may then send its client elsewhere. There is no elsewhere here;
+        // what is not known is ignored there, too.
+        "CLIENT|CAPA" => encode::simple(out, "OK"),
         "CLIENT|REPLY" => return reply(&mut client.replies, args.at(2), out),
         "CLIENT|UNBLOCK" => {
             let question = unblock(args)?;

@@ -109,7 +109,8 @@ pub fn hello(client: &mut Client, args: Args<'_>, out: &mut Vec<u8>) -> Result<(
     encode::integer(out, if resp3 { 3 } else { 2 });
     encode::bulk(out, b"id");
     encode::integer(out, client.id as i64);
-    for (field, value) in [("mode", "standalone"), ("role", "master")] {
+    let mode = if client.listener.facade { "cluster" } else { "standalone" };
+    for (field, value) in [("mode", mode), ("role", "master")] {
         encode::bulk(out, field.as_bytes());
         encode::bulk(out, value.as_bytes());
     }

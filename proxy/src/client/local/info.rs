@@ -65,10 +65,11 @@ pub fn info(router: &mut Router, key: ClientKey, args: Args<'_>, resp3: bool, ou
     let sections = wanted(args);
     let Some(client) = router.client_mut(key) else { return Answer::Close };
     let (port, maxclients) = (client.own_address().port(), client.listener.limits.clients_max);
+    let cluster = client.listener.facade;
     let asks_nodes = sections.iter().any(|name| matches!(*name, "Memory" | "Stats" | "Keyspace" | "Server"));
     let context = router.context.clone();
     let tell = move |context: &BackendContext, figures: &Figures, out: &mut Vec<u8>| {
-        verbatim(out, &text(&sections, &Facts::of(context, port, maxclients, figures)), resp3);
+        verbatim(out, &text(&sections, &Facts::of(context, port, maxclients, cluster, figures)), resp3);
     };
     if !asks_nodes {
         tell(&context, &context.census.latest(), out);
@@ -128,13 +129,21 @@ impl Counts {
 struct Facts<'a> {
     port: u16,
     maxclients: usize,
+    /// The proxy presents itself as a cluster.
+    cluster: bool,
     counts: Counts,
     figures: &'a Figures,
 }
 
 impl Facts<'_> {
-    fn of<'a>(context: &BackendContext, port: u16, maxclients: usize, figures: &'a Figures) -> Facts<'a> {
-        Facts { port, maxclients, counts: Counts::of(context), figures }
+    fn of<'a>(
+        context: &BackendContext,
+        port: u16,
+        maxclients: usize,
+        cluster: bool,
+        figures: &'a Figures,
+    ) -> Facts<'a> {
+        Facts { port, maxclients, cluster, counts: Counts::of(context), figures }
     }
 }
 
@@ -191,7 +200,7 @@ fn section(name: &str, facts: &Facts<'_>) -> Vec<(String, String)> {
             ("repl_backlog_histlen", "0".to_owned()),
         ],
         "CPU" => cpu(),
-        "Cluster" => vec![("cluster_enabled", "0".to_owned())],
+        "Cluster" => vec![("cluster_enabled", u8::from(facts.cluster).to_string())],
         "Keyspace" => return keyspace(facts.figures),
         _ => Vec::new(),
     };
@@ -203,7 +212,7 @@ fn server(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     vec![
         ("redis_version", REDIS_VERSION.to_owned()),
-        ("redis_mode", "standalone".to_owned()),
+        ("redis_mode", if facts.cluster { "cluster" } else { "standalone" }.to_owned()),
         ("pointsman_version", env!("CARGO_PKG_VERSION").to_owned()),
         ("pointsman_shards", facts.figures.shards.to_string()),
         ("pointsman_shards_sampled", facts.figures.answered.to_string()),
@@ -312,7 +321,7 @@ fn shown(line: &str, figures: &Figures) -> String {
     use pointsman_protocol::resp::args::OwnedArgs;
     let words: Vec<&str> = line.split(' ').collect();
     let counts = Counts { clients: 3, blocked: 1, connections: 4, commands: 5, topics: (6, 7) };
-    let facts = Facts { port: 6379, maxclients: 10_000, counts, figures };
+    let facts = Facts { port: 6379, maxclients: 10_000, cluster: false, counts, figures };
     text(&wanted(OwnedArgs::new(&words).args()), &facts)
 }
 

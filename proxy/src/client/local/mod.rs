@@ -1,8 +1,10 @@
 //! What the proxy answers itself: the handshake, and everything about the connection between it and
 //! its client. Texts and shapes are those of redis-server 7, on which client libraries rely.
 //!
-//! The proxy presents itself as one standalone server: no backend's address, id or role is told.
+//! The proxy presents itself as one standalone server, or where the listener says so as a cluster of
+//! one node ([`cluster`]): no backend's address, id or role is told.
 
+pub mod cluster;
 pub mod command;
 pub mod config;
 pub mod connection;
@@ -101,9 +103,11 @@ pub fn answer(router: &mut Router, key: ClientKey, spec: &'static CommandSpec, a
 }
 
 /// True for commands whose reply may come from others than this worker, and so not at once, or not at
-/// all: they have no place between MULTI and EXEC.
-pub fn needs_others(spec: &CommandSpec) -> bool {
-    is_asked_of_others(spec) || matches!(spec.name, "CONFIG|GET" | "COMMAND|DOCS" | "CLIENT|REPLY")
+/// all: they have no place between MULTI and EXEC. `facade`: the proxy presents itself as a cluster.
+pub fn needs_others(spec: &CommandSpec, facade: bool) -> bool {
+    (facade && cluster::asks_a_node(spec))
+        || is_asked_of_others(spec)
+        || matches!(spec.name, "CONFIG|GET" | "COMMAND|DOCS" | "CLIENT|REPLY")
 }
 
 /// The reply to a request that needs neither a backend nor another worker ([`needs_others`]).
@@ -136,7 +140,7 @@ fn write(
     out: &mut Vec<u8>,
 ) -> Result<Answer, Refused> {
     let Some(client) = router.client_mut(key) else { return Ok(Answer::Close) };
-    let resp3 = client.resp3;
+    let (resp3, facade) = (client.resp3, client.listener.facade);
     match spec.name {
         "PING" => ping(args, out)?,
         "ECHO" => encode::bulk(out, args.at(1)),
@@ -166,10 +170,15 @@ fn write(
             encode::bulk(out, b"default");
         }
         "INFO" => return Ok(info::info(router, key, args, resp3, out)),
+        // Where reads go is the listener's to say.
+        "READONLY" | "READWRITE" | "ASKING" if facade => encode::simple(out, "OK"),
         "READONLY" | "READWRITE" | "ASKING" => return Err(NO_CLUSTER.into()),
         name if name.starts_with("CONFIG") => return config::config(router, key, spec, args, resp3, out),
         name if name.starts_with("CLIENT") => return connection::client(router, key, spec, args, out),
         name if name.starts_with("COMMAND") => return command::command(router, key, spec, args, resp3, out),
+        name if name.starts_with("CLUSTER") && facade => {
+            return cluster::cluster(router, key, spec, args, out);
+        }
         name if name.starts_with("CLUSTER") => return Err(NO_CLUSTER.into()),
         _ => return Err(refusal(Refusal::NotThroughProxy(spec), args)),
     }
