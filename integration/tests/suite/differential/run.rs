@@ -30,9 +30,10 @@ const OF: usize = 40_000;
 
 /// The proxy with its cluster, and the server alone.
 struct World {
-    _cluster: Cluster,
     pointsman: Pointsman,
     server: RedisServer,
+    // Dropped last: the proxy warns of nodes that are gone.
+    _cluster: Cluster,
 }
 
 impl World {

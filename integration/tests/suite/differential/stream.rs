@@ -55,6 +55,8 @@ pub struct Stream {
     data: Vec<Line>,
     /// Transactions may have watched keys.
     watches: bool,
+    /// Some are bent out of shape.
+    bends: bool,
 }
 
 impl Stream {
@@ -85,6 +87,7 @@ impl Stream {
             clearing: lines(lines_keyspace::CLEARING),
             data: families.iter().flat_map(|family| lines(family)).collect(),
             watches: true,
+            bends: true,
         }
     }
 
@@ -100,6 +103,8 @@ impl Stream {
         stream.names = stream.rows.keys().copied().collect();
         stream.clearing.clear();
         stream.watches = false;
+        // A word in the place of a key would be a key that others may use, too.
+        stream.bends = false;
         stream.data = stream.rows.values().flatten().cloned().collect();
         stream
     }
@@ -131,7 +136,7 @@ impl Stream {
 
     fn finish(&self, line: &Line, words: &mut Words<'_>) -> Unit {
         let mut requests = line.draw(words);
-        if line.mark == Mark::Plain && words.random.once_in(12) {
+        if self.bends && line.mark == Mark::Plain && words.random.once_in(12) {
             requests.iter_mut().for_each(|request| bend(words.random, request));
         }
         if words.random.once_in(10) {
