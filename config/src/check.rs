@@ -148,12 +148,15 @@ fn listener(
         &[("primary", ReadPolicy::Primary), ("prefer_replica", ReadPolicy::PreferReplica)],
         ReadPolicy::Primary,
     );
+    let across = section.choice("blocking_across_slots", &[("refuse", false), ("poll", true)], false);
+    let poll = Duration::from_millis(section.number("blocking_poll_ms").value);
     let listener = Listener {
         name: name.value.unwrap_or_else(|| listen.value.to_string()),
         listen: listen.value,
         backend: backend_of(section, backends),
         password: password(section, outside),
         reads: Reads { policy: policy.value, max_lag_bytes: section.number("max_lag_bytes").value },
+        blocking_across_slots: across.value.then_some(poll),
         cluster_facade: section.choice("cluster_facade", &[("false", false), ("true", true)], false).value,
         advertise: advertise(section),
         limits: limits(&section.child("client_limits", "listeners[].client_limits")),

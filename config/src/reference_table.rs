@@ -110,6 +110,18 @@ pub const SECTIONS: &[Section] = &[
                 "With `prefer_replica`: how far a replica may be behind, in bytes of the replication stream, and still get reads.",
             ),
             key(
+                "blocking_across_slots",
+                Choice(&["refuse", "poll"]),
+                Is("refuse"),
+                "What becomes of BLPOP, BRPOP, BLMPOP, BZPOPMIN, BZPOPMAX and BZMPOP with keys in several slots: a CROSSSLOT error, or a wait in the proxy, which looks at the keys again and again.",
+            ),
+            key(
+                "blocking_poll_ms",
+                Millis(1, 1000),
+                Is("20"),
+                "With `blocking_across_slots: poll`: the longest rest between two looks at the keys of one client. The first ones are shorter.",
+            ),
+            key(
                 "cluster_facade",
                 Choice(&["false", "true"]),
                 Is("false"),
@@ -244,7 +256,7 @@ pub const SECTIONS: &[Section] = &[
                 "pinned_max",
                 Whole(1, 1_000_000),
                 Is("1000"),
-                "Connections of each worker that belong to one client for a while: after WATCH, and while a command blocks.",
+                "Connections of each worker that belong to one client for a while: after WATCH, and while a command blocks. As many more may wait for keys of several slots (`blocking_across_slots`).",
             ),
             key(
                 "pinned_idle_max",

@@ -64,6 +64,9 @@ pub struct Listener {
     pub password: Option<Secret>,
     /// Where reads may go.
     pub reads: Reads,
+    /// Whether commands may wait for keys of several slots (BLPOP and its like): the longest rest between two
+    /// looks at them. `None` refuses them, with CROSSSLOT.
+    pub blocking_across_slots: Option<Duration>,
     /// Whether the proxy presents itself as a cluster of one node.
     pub cluster_facade: bool,
     /// That node's address, as clients are told it; `None` for the one that each of them connected to. Unused

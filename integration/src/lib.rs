@@ -19,6 +19,7 @@ pub mod pointsman;
 pub mod ports;
 pub mod process;
 pub mod random;
+pub mod recorder;
 pub mod redis_server;
 pub mod reply;
 pub mod setup;

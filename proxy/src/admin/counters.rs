@@ -82,6 +82,8 @@ pub struct WorkerCounters {
     pub detours: Counter,
     /// Connections that belong to one client for a while, or wait for the next.
     pub pinned: Counter,
+    /// Clients that wait for keys of several slots.
+    pub vigils: Counter,
     /// Late replies thrown away.
     pub orphan_replies: Counter,
     /// Replies of nodes that speak only RESP2, told in RESP3.

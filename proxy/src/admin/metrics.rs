@@ -175,6 +175,14 @@ fn workers(status: &Status, families: &mut Vec<MetricFamily>) {
         ),
         &|c| c.pinned.get(),
     );
+    add(
+        (
+            gauge,
+            "pointsman_vigils",
+            "Clients that wait for keys of several slots, which are looked at again and again for them.",
+        ),
+        &|c| c.vigils.get(),
+    );
     add((gauge, "pointsman_blocked_clients", "Clients that wait in a blocking command or in WAIT."), &|c| {
         c.blocked.get()
     });

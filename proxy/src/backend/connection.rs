@@ -58,6 +58,8 @@ pub struct Traits {
     pub blocking: bool,
     /// It went over a connection of its client's own ([`crate::worker::pin`]).
     pub pinned: bool,
+    /// A look or a pop for a client that waits over several slots ([`crate::worker::vigil`]).
+    pub vigil: bool,
     /// The client's detour waits for it ([`crate::worker::detour`]).
     pub detour: bool,
     /// Redirects followed so far.

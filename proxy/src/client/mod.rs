@@ -12,4 +12,5 @@ pub mod replies;
 pub mod session;
 pub mod state;
 pub mod transaction;
+pub mod vigil;
 pub mod written;

@@ -73,7 +73,7 @@ impl Session {
             if client.is_finished() {
                 return Poll::Ready(());
             }
-            if client.paused && !client.blocked.is_empty() {
+            if client.paused && client.is_blocked() {
                 return self.look_for_the_end(router, cx);
             }
             if client.paused || client.closing {
@@ -87,7 +87,7 @@ impl Session {
                 continue;
             }
             // Who waits for something to come, and has gone, must not get it.
-            if self.ended && !client.blocked.is_empty() {
+            if self.ended && client.is_blocked() {
                 return Poll::Ready(());
             }
             if self.ended {

@@ -2,6 +2,7 @@
 
 use super::replies::Replies;
 use super::transaction::Transaction;
+use super::vigil::Vigil;
 use super::written::Written;
 use crate::pubsub::wire;
 use crate::worker::detour::Detour;
@@ -15,7 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::net::tcp::OwnedWriteHalf;
 
 /// What kind of request it was, for counting.
@@ -50,6 +51,8 @@ pub struct ListenerContext {
     pub password: Option<Secret>,
     /// Where reads may go.
     pub reads: Reads,
+    /// Keys of several slots may be waited for: the longest rest between two looks at them.
+    pub blocking_across_slots: Option<Duration>,
     /// The proxy presents itself as a cluster of one node.
     pub facade: bool,
     /// The address of that node, if clients are not to be told the one they connected to.
@@ -68,6 +71,7 @@ impl ListenerContext {
             listen: config.listen,
             password: config.password.clone(),
             reads: config.reads,
+            blocking_across_slots: config.blocking_across_slots,
             facade: config.cluster_facade,
             advertise: config.advertise.clone(),
             request_limits: RequestLimits {
@@ -168,6 +172,8 @@ pub struct Client {
     pub pin: Option<Box<Pin>>,
     /// The connections over which it waits: for something to come, or for its writes to arrive.
     pub blocked: Vec<usize>,
+    /// Its wait for keys of several slots.
+    pub vigil: Option<Box<Vigil>>,
     /// What it queued since MULTI.
     pub transaction: Option<Box<Transaction>>,
     /// Requests that are being sent a second time.
@@ -207,6 +213,12 @@ impl Client {
     #[inline]
     pub fn is_subscribed(&self) -> bool {
         self.subscriptions != [0; wire::Kind::COUNT]
+    }
+
+    /// True while it waits for something to come, in a blocking command.
+    #[inline]
+    pub fn is_blocked(&self) -> bool {
+        !self.blocked.is_empty() || self.vigil.is_some()
     }
 
     /// True if there is nothing left to do for it but close.

@@ -175,6 +175,7 @@ impl Router {
         }
         client.replica_reads -= u32::from(request.traits.replica && client.replica_reads > 0);
         match request.part {
+            Some(_) if request.traits.vigil => return self.vigil_answered(request, bytes),
             Some(part) => match client.replies.fill_part(request.ticket, part, bytes) {
                 Filled::Part => {}
                 Filled::Whole => self.counters.request(Class::Multi, outcome),

@@ -150,6 +150,7 @@ impl Router {
                 self.send_to_slot(key, Traits::of(spec), plan::keyless_slot(), frame, args, inline);
                 Step::Done
             }
+            Plan::Refuse(Refusal::CrossSlot) if self.keeps_vigil(key, args) => self.keep_vigil(key, args),
             Plan::Refuse(refusal) => {
                 self.refuse(key, args, &refusal);
                 Step::Done

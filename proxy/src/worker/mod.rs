@@ -17,6 +17,7 @@ pub mod subscribe;
 pub mod tick;
 pub mod transact;
 pub mod unblock;
+pub mod vigil;
 pub mod wait;
 
 use crate::client::state::{Admission, ListenerContext};

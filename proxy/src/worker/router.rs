@@ -133,6 +133,8 @@ pub struct Router {
     pub(super) by_lane: HashMap<(HostPort, Lane), usize>,
     /// Connections that are one client's own for a while.
     pub(super) pins: Pins,
+    /// Clients that wait for keys of several slots.
+    pub(super) vigils: usize,
     /// The lanes of each node of the snapshot.
     pub(super) nodes: Vec<NodeLanes>,
     pub(super) snapshot: Arc<Snapshot>,
@@ -189,6 +191,7 @@ impl Router {
                 connections: Slab::new(),
                 by_lane: HashMap::new(),
                 pins: Pins::default(),
+                vigils: 0,
                 nodes: Vec::new(),
                 turn: seed as usize,
                 dirty_connections: Vec::new(),
@@ -372,6 +375,7 @@ impl Router {
             transaction: None,
             pin: None,
             blocked: Vec::new(),
+            vigil: None,
             detour: None,
             last: None,
             active: self.now,
@@ -396,6 +400,7 @@ impl Router {
     pub fn remove_client(&mut self, key: ClientKey) {
         if self.client_mut(key).is_some() {
             self.close_pin_of(key);
+            self.leave_vigil(key);
             self.close_waits_of(key);
             self.leave_subscriptions(key);
             self.clients.remove(key.index as usize);

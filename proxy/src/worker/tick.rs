@@ -118,10 +118,10 @@ impl Router {
         // Nothing more is read from them; they go as soon as what is on its way has been answered. One
         // that was stopped has requests that were read but not sent yet: it has those first.
         // One that waits in a blocking command goes at once.
-        let goes = |client: &Client| !client.closing && (!client.paused || !client.blocked.is_empty());
+        let goes = |client: &Client| !client.closing && (!client.paused || client.is_blocked());
         for (_, client) in self.clients.iter_mut().filter(|(_, client)| goes(client)) {
             client.closing = true;
-            client.broken |= !client.blocked.is_empty();
+            client.broken |= client.is_blocked();
             client.wake();
         }
     }

@@ -6,7 +6,7 @@
 //! answer. No element can be lost between the two.
 
 use super::router::{Router, SharedRouter};
-use crate::backend::connection::Phase;
+use crate::backend::connection::{ClientKey, Phase};
 use crate::topology::fetch::Control;
 use pointsman_protocol::HostPort;
 use pointsman_protocol::command::Flags;
@@ -23,6 +23,8 @@ enum Stand {
     Free,
     /// It is about to wait: a connection is being made, or it goes a second time.
     OnItsWay,
+    /// It waited for keys of several slots, which is a wait in the proxy, and does so no more.
+    Done,
     /// It waits on these connections, named as their nodes name them.
     Waits(Vec<(HostPort, u64)>),
 }
@@ -34,9 +36,10 @@ pub async fn unblock(router: SharedRouter, id: u64, with_error: bool) -> bool {
     let reason = if with_error { "ERROR" } else { "TIMEOUT" };
     let all = async {
         loop {
-            let stand = router.borrow_mut().stand_of(id);
+            let stand = router.borrow_mut().stand_of(id, with_error);
             match stand {
                 Stand::Free => return false,
+                Stand::Done => return true,
                 Stand::OnItsWay => {}
                 Stand::Waits(connections) => {
                     let mut done = false;
@@ -72,10 +75,15 @@ async fn ask(backend: &pointsman_config::Backend, address: &HostPort, number: u6
 impl Router {
     /// Where the client with this id stands. The connections that it waits on will serve nobody after it:
     /// an unblocking that is late must not end the wait of another client.
-    fn stand_of(&mut self, id: u64) -> Stand {
-        let Some((_, client)) = self.clients.iter().find(|(_, client)| client.id == id) else {
+    fn stand_of(&mut self, id: u64, with_error: bool) -> Stand {
+        let Some((index, client)) = self.clients.iter().find(|(_, client)| client.id == id) else {
             return Stand::Free;
         };
+        if client.vigil.is_some() {
+            let key = ClientKey { index: index as u32, generation: client.generation };
+            self.unblock_vigil(key, with_error);
+            return Stand::Done;
+        }
         let waits: Vec<usize> = client.blocked.clone();
         if waits.is_empty() {
             let again =

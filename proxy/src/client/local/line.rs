@@ -42,7 +42,7 @@ fn flags(client: &Client, no_evict: bool, no_touch: bool) -> String {
     letters([
         (client.kind() == Kind::Pubsub, 'P'),
         (client.transaction.is_some(), 'x'),
-        (!client.blocked.is_empty(), 'b'),
+        (client.is_blocked(), 'b'),
         (no_evict, 'e'),
         (no_touch, 'T'),
     ])
