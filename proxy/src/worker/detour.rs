@@ -123,7 +123,7 @@ impl Detour {
 /// The detour of a request's client, if it is on one.
 fn detour_of<'a>(clients: &'a mut Slab<Client>, request: &Request) -> Option<&'a mut Detour> {
     let client = clients.get_mut(request.client.index as usize)?;
-    if client.generation == request.client.generation { client.detour.as_mut() } else { None }
+    if client.generation == request.client.generation { client.detour.as_deref_mut() } else { None }
 }
 
 /// True if `one` was opened before `other`; fewer than 2^31 are ever open at once.
