@@ -12,7 +12,7 @@ use crate::reader::{Section, host_port, text_of};
 use crate::reference::Kind;
 use crate::secret::Secret;
 use crate::tree::{Content, Entry, Node};
-use crate::trusted::{Backend, BackendKind, Bundled, Cluster, Lag, Reconnect, Retry, TopologyRefresh};
+use crate::trusted::{Backend, BackendKind, Bundled, Lag, Reconnect, Retry, Seeded, TopologyRefresh};
 use crate::units::Unreadable;
 
 /// The name of the backend that is there when the file has none.
@@ -77,41 +77,51 @@ fn named<'r>(top: &Section<'r>, entry: &'r Entry, seen: &[(&str, usize)]) -> Opt
     Some(text)
 }
 
+/// The keys of which exactly one says what a backend is.
+const KINDS: [&str; 3] = ["bundled", "cluster", "primary"];
+
 /// What the backend is, and how to log in to it.
 fn kind(section: &Section<'_>, outside: &Outside<'_>, endpoints: &mut Endpoints) -> (BackendKind, Login) {
-    let given = (section.entry("bundled"), section.entry("cluster"));
-    let one_of = "exactly one of bundled, cluster";
-    match given {
-        (Some(bundled), Some(cluster)) => {
-            let (first, second, line) = if bundled.line <= cluster.line {
-                ("bundled", "cluster", cluster.line)
-            } else {
-                ("cluster", "bundled", bundled.line)
-            };
-            let problem =
-                section.reader.problem(line, section.key_path(second), format!("{first} is given too"));
-            section.reader.report(problem.allowed(one_of).suggest("use two backends to have both"));
-        }
-        (None, None) if section.lacks("bundled") && section.lacks("cluster") => {
-            let problem =
-                section.reader.problem(section.line, section.path.as_str(), "it is not said what it is");
-            section
-                .reader
-                .report(problem.allowed(one_of).suggest("write 'bundled: {}' for nodes inside this process"));
-        }
-        _ => {}
+    let mut given: Vec<_> = KINDS.iter().filter_map(|name| Some((*name, section.entry(name)?))).collect();
+    given.sort_by_key(|(_, entry)| entry.line);
+    let one_of = format!("exactly one of {}", KINDS.join(", "));
+    if given.is_empty() && KINDS.iter().all(|name| section.lacks(name)) {
+        let problem =
+            section.reader.problem(section.line, section.path.as_str(), "it is not said what it is");
+        section
+            .reader
+            .report(problem.allowed(&one_of).suggest("write 'bundled: {}' for nodes inside this process"));
     }
-    // With both given, both are read, so that the mistakes of both are told.
-    let bundled = given.0.map(|_| bundled(&section.child("bundled", "backends.*.bundled"), endpoints));
-    let cluster =
-        given.1.map(|_| cluster(&section.child("cluster", "backends.*.cluster"), outside, endpoints));
-    match (bundled, cluster) {
-        (_, Some((cluster, login))) => (BackendKind::Cluster(cluster), login),
-        (Some(bundled), None) => (BackendKind::Bundled(bundled), (None, None)),
-        (None, None) => {
-            (BackendKind::Cluster(Cluster { seeds: Vec::new(), address_map: Vec::new() }), (None, None))
+    if let Some(((first, _), others)) = given.split_first() {
+        for (name, entry) in others {
+            let problem =
+                section.reader.problem(entry.line, section.key_path(name), format!("{first} is given too"));
+            section.reader.report(problem.allowed(&one_of).suggest("use two backends to have both"));
         }
     }
+    // With several given, all are read, so that the mistakes of all are told.
+    let mut kinds = given.iter().map(|(name, _)| match *name {
+        "bundled" => {
+            let bundled = bundled(&section.child(name, "backends.*.bundled"), endpoints);
+            (BackendKind::Bundled(bundled), (None, None))
+        }
+        "cluster" => {
+            let section = section.child(name, "backends.*.cluster");
+            let (seeds, login) = seeded(&section, outside, endpoints);
+            (BackendKind::Cluster(seeds), login)
+        }
+        _ => {
+            let section = section.child(name, "backends.*.primary");
+            let (seeds, login) = seeded(&section, outside, endpoints);
+            (BackendKind::Primary(seeds), login)
+        }
+    });
+    let kind = kinds.next();
+    kinds.for_each(drop);
+    kind.unwrap_or((
+        BackendKind::Cluster(Seeded { seeds: Vec::new(), address_map: Vec::new() }),
+        (None, None),
+    ))
 }
 
 fn bundled(section: &Section<'_>, endpoints: &mut Endpoints) -> Bundled {
@@ -138,7 +148,15 @@ fn bundled(section: &Section<'_>, endpoints: &mut Endpoints) -> Bundled {
     bundled
 }
 
-fn cluster(section: &Section<'_>, outside: &Outside<'_>, endpoints: &mut Endpoints) -> (Cluster, Login) {
+/// Nodes that are found through some of them.
+fn seeded(section: &Section<'_>, outside: &Outside<'_>, endpoints: &mut Endpoints) -> (Seeded, Login) {
+    let seeds = seeds(section, endpoints);
+    let address_map = address_map(section, endpoints);
+    (Seeded { seeds, address_map }, login(section, outside))
+}
+
+/// The user and the password of a section.
+fn login(section: &Section<'_>, outside: &Outside<'_>) -> Login {
     let username = section.text("username", |text| match text {
         "" => Err(unreadable("empty", None)),
         _ => Ok(()),
@@ -148,13 +166,11 @@ fn cluster(section: &Section<'_>, outside: &Outside<'_>, endpoints: &mut Endpoin
             section.reader.problem(username.line, section.key_path("username"), "a user without a password");
         section.reader.report(problem.suggest("give password, password_env or password_file too"));
     }
-    let cluster = Cluster { seeds: seeds(section, endpoints), address_map: address_map(section, endpoints) };
-    (cluster, (username.value, password(section, outside)))
+    (username.value, password(section, outside))
 }
 
 fn seeds(section: &Section<'_>, endpoints: &mut Endpoints) -> Vec<HostPort> {
-    let required =
-        || unreadable("there is no seed", Some("give the address of at least one node of the cluster"));
+    let required = || unreadable("there is no seed", Some("give the address of at least one node"));
     let Some(entry) = section.entry("seeds") else {
         if !section.lacks("seeds") {
             return Vec::new();
@@ -287,6 +303,7 @@ fn backend(name: &str, kind: BackendKind, (username, password): Login, section: 
         script_count_max: section.number("script_count_max").value as usize,
         script_bytes_max: section.number("script_bytes_max").value as usize,
         subscriptions_max: section.number("subscriptions_max").value as usize,
+        databases_max: section.number("databases_max").value as u16,
         topology: topology(&section.child("topology", "backends.*.topology")),
         lag: lag(&section.child("lag", "backends.*.lag")),
     }

@@ -106,7 +106,7 @@ fn bundled(config: &mut Config, flags: &Overrides, found: &mut Vec<Problem>) {
     let mut bundled: Vec<&mut Bundled> = kinds
         .filter_map(|kind| match kind {
             BackendKind::Bundled(bundled) => Some(bundled),
-            BackendKind::Cluster(_) => None,
+            _ => None,
         })
         .collect();
     let [bundled] = &mut bundled[..] else {
@@ -174,8 +174,7 @@ fn endpoints(config: &Config, flags: &Overrides, found: &mut Vec<Problem>) {
         found.push(flag(&at.owner, at.shown(), wrong).suggest(way_out));
     }
     for backend in &config.backends {
-        let BackendKind::Cluster(cluster) = &backend.kind else { continue };
-        for seed in &cluster.seeds {
+        for seed in backend.kind.written_addresses() {
             if let Some(claim) = addresses::reached(seed, &claims).filter(|claim| claim.given) {
                 let wrong =
                     format!("this is a seed of backend {}: the proxy would connect to itself", backend.name);

@@ -199,19 +199,25 @@ pub const SECTIONS: &[Section] = &[
     },
     Section {
         path: "backends.*",
-        about: "One entry for each store, under its name. Exactly one of `bundled` and `cluster` says what it is.",
+        about: "One entry for each store, under its name. Exactly one of `bundled`, `cluster` and `primary` says what it is.",
         keys: &[
             key(
                 "bundled",
                 Kind::Section,
-                Note("exactly one of the two is given"),
+                Note("exactly one of the three is given"),
                 "Nodes started inside this process.",
             ),
             key(
                 "cluster",
                 Kind::Section,
-                Note("exactly one of the two is given"),
+                Note("exactly one of the three is given"),
                 "An existing Redis or Valkey Cluster.",
+            ),
+            key(
+                "primary",
+                Kind::Section,
+                Note("exactly one of the three is given"),
+                "One primary with its replicas, without cluster mode.",
             ),
             key(
                 "connections_per_node",
@@ -277,6 +283,12 @@ pub const SECTIONS: &[Section] = &[
                 Is("100000"),
                 "Different channels, patterns and shard channels that the clients of one worker may be subscribed to; their names may take 256 bytes each on average.",
             ),
+            key(
+                "databases_max",
+                Whole(1, 1000),
+                Is("16"),
+                "Databases that clients may SELECT: those below this number, as far as the nodes have them (their own `databases`). Each worker opens connections of its own for each database in use. A cluster has only database 0.",
+            ),
             key("topology", Kind::Section, Nothing, "How the slot map is kept fresh."),
             key("lag", Kind::Section, Nothing, "How the lag of replicas is known."),
         ],
@@ -295,6 +307,38 @@ pub const SECTIONS: &[Section] = &[
         about: "The proxy finds all nodes by asking one of the seeds. At most one of `password`, `password_env` and `password_file` may be given.",
         keys: &[
             key("seeds", Addresses, Required, "Nodes to ask for the topology first."),
+            key(
+                "username",
+                Text,
+                Nothing,
+                "The ACL user; without it the default user logs in. It needs a password.",
+            ),
+            key("password", Secret, Nothing, "The password the nodes want, written here."),
+            key("password_env", Text, Nothing, "The environment variable that holds the password."),
+            key(
+                "password_file",
+                Text,
+                Nothing,
+                "The file that holds the password, without its last line end; relative to the directory of the configuration file.",
+            ),
+            key(
+                "address_map",
+                AddressMap,
+                Nothing,
+                "How to reach a node that announces an address which is not reachable from here (containers, NAT).",
+            ),
+        ],
+    },
+    Section {
+        path: "backends.*.primary",
+        about: "The proxy asks the seeds, and the replicas and the primary that these announce, who they are; whichever says that it is the primary gets the writes. A change of roles is noticed by itself. At most one of `password`, `password_env` and `password_file` may be given.",
+        keys: &[
+            key(
+                "seeds",
+                Addresses,
+                Required,
+                "Any nodes of the group; one is enough, several help while one is down.",
+            ),
             key(
                 "username",
                 Text,

@@ -30,17 +30,21 @@ fn file_with(section: &str, name: &str, value: &str) -> String {
         "log" | "admin" => format!("{section}: {{ {line} }}"),
         "listeners[]" => format!("listeners: [{{ {line} }}]"),
         "listeners[].client_limits" => format!("listeners: [{{ client_limits: {{ {line} }} }}]"),
-        "backends.*" if name == "cluster" => format!("backends: {{ main: {{ {line} }} }}"),
-        "backends.*" if name == "bundled" => format!("backends: {{ main: {{ {line} }} }}"),
+        "backends.*" if ["bundled", "cluster", "primary"].contains(&name) => {
+            format!("backends: {{ main: {{ {line} }} }}")
+        }
         "backends.*" => format!("backends: {{ main: {{ bundled: {{}}, {line} }} }}"),
         "backends.*.bundled" => format!("backends: {{ main: {{ bundled: {{ {line} }} }} }}"),
-        "backends.*.cluster" if name == "seeds" => {
-            format!("backends: {{ main: {{ cluster: {{ {line} }} }} }}")
+        "backends.*.cluster" | "backends.*.primary" => {
+            let kind = &section["backends.*.".len()..];
+            match name {
+                "seeds" => format!("backends: {{ main: {{ {kind}: {{ {line} }} }} }}"),
+                "username" => {
+                    format!("backends: {{ main: {{ {kind}: {{ {seeds}, password: p, {line} }} }} }}")
+                }
+                _ => format!("backends: {{ main: {{ {kind}: {{ {seeds}, {line} }} }} }}"),
+            }
         }
-        "backends.*.cluster" if name == "username" => {
-            format!("backends: {{ main: {{ cluster: {{ {seeds}, password: p, {line} }} }} }}")
-        }
-        "backends.*.cluster" => format!("backends: {{ main: {{ cluster: {{ {seeds}, {line} }} }} }}"),
         other => {
             let below = other.strip_prefix("backends.*.").expect(other);
             format!("backends: {{ main: {{ bundled: {{}}, {below}: {{ {line} }} }} }}")
@@ -79,7 +83,9 @@ fn each_key_is_read_and_changes_what_the_program_sees() {
         let configs: Vec<Config> =
             values.iter().filter_map(|value| parse(&file_with(section, key.name, value)).ok()).collect();
         let without = match section {
-            "backends.*.cluster" => parse(&file_with(section, "seeds", "['h:1']")).unwrap(),
+            "backends.*.cluster" | "backends.*.primary" => {
+                parse(&file_with(section, "seeds", "['h:1']")).unwrap()
+            }
             _ => Config::embedded_default(),
         };
         assert!(configs.iter().any(|config| *config != without), "{section} {}: {values:?}", key.name);

@@ -159,6 +159,8 @@ pub struct Backend {
     pub script_bytes_max: usize,
     /// Different channels, patterns and shard channels of all clients of one worker.
     pub subscriptions_max: usize,
+    /// Databases that clients may select, where the nodes have several.
+    pub databases_max: u16,
     /// How the slot map is kept fresh.
     pub topology: TopologyRefresh,
     /// How the lag of replicas is known.
@@ -171,7 +173,35 @@ pub enum BackendKind {
     /// Nodes started inside this process.
     Bundled(Bundled),
     /// An existing Redis or Valkey Cluster.
-    Cluster(Cluster),
+    Cluster(Seeded),
+    /// One primary and its replicas, without cluster mode.
+    Primary(Seeded),
+}
+
+impl BackendKind {
+    /// True if the nodes run in cluster mode: they know slots, and say where a key is.
+    pub fn is_cluster(&self) -> bool {
+        match self {
+            BackendKind::Bundled(_) | BackendKind::Cluster(_) => true,
+            BackendKind::Primary(_) => false,
+        }
+    }
+
+    /// Announced addresses, and how to reach those nodes from here.
+    pub fn address_map(&self) -> &[(HostPort, HostPort)] {
+        match self {
+            BackendKind::Bundled(_) => &[],
+            BackendKind::Cluster(seeded) | BackendKind::Primary(seeded) => &seeded.address_map,
+        }
+    }
+
+    /// The addresses that the operator wrote.
+    pub fn written_addresses(&self) -> Vec<&HostPort> {
+        match self {
+            BackendKind::Bundled(_) => Vec::new(),
+            BackendKind::Cluster(seeded) | BackendKind::Primary(seeded) => seeded.seeds.iter().collect(),
+        }
+    }
 }
 
 /// Nodes started inside this process, listening on loopback.
@@ -209,9 +239,9 @@ impl Bundled {
     }
 }
 
-/// An existing cluster.
+/// Existing nodes that are found through some of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cluster {
+pub struct Seeded {
     /// Nodes to ask for the topology first; at least one.
     pub seeds: Vec<HostPort>,
     /// Announced address, and how to reach that node from here; no announced address twice.

@@ -44,7 +44,7 @@ fn trusted(config: &Config) {
     for backend in &config.backends {
         match &backend.kind {
             BackendKind::Bundled(bundled) => assert_eq!(bundled.ports().len(), usize::from(bundled.nodes())),
-            BackendKind::Cluster(cluster) => assert!(!cluster.seeds.is_empty()),
+            BackendKind::Cluster(seeded) | BackendKind::Primary(seeded) => assert!(!seeded.seeds.is_empty()),
         }
         assert!(backend.username.is_none() || backend.password.is_some());
         assert!(backend.reconnect.backoff <= backend.reconnect.backoff_max);

@@ -9,6 +9,7 @@
 
 pub mod client;
 pub mod cluster;
+pub mod counting;
 pub mod eventually;
 pub mod fake;
 pub mod http;

@@ -39,7 +39,7 @@ impl Pointsman {
     pub(crate) fn start(setup: Setup) -> Pointsman {
         for _ in 0..STARTS_MAX {
             let nodes = match setup.behind {
-                Behind::Cluster(_) => 0,
+                Behind::Cluster(_) | Behind::Other(_) => 0,
                 Behind::Embedded { shards, replicas } => shards * (1 + replicas),
             };
             let (listen, admin) = (ports::reserve(), ports::reserve());
@@ -197,7 +197,7 @@ impl Drop for Pointsman {
 fn launch(setup: &Setup, listen: &Port, admin: &Port, node_ports: &[Port], dir: &TempDir) -> Process {
     let launch = Launch::new(tools::our_binary("pointsman")).dir(dir.path());
     let launch = match setup.behind {
-        Behind::Cluster(_) => {
+        Behind::Cluster(_) | Behind::Other(_) => {
             let file = dir.path().join("pointsman.yaml");
             std::fs::write(&file, setup.yaml(&listen.address(), &admin.address()))
                 .expect("the file can be written");

@@ -1,7 +1,7 @@
 //! One real redis-server on a port and in a directory of its own.
 
 use crate::client::Client;
-use crate::eventually::{check, eventually};
+use crate::eventually::{check, eventually, within};
 use crate::ports::{self, Port};
 use crate::process::{Launch, Process, TempDir};
 use crate::tools;
@@ -30,6 +30,44 @@ impl RedisServer {
     #[track_caller]
     pub fn with_options(options: &[&str]) -> RedisServer {
         RedisServer::start(ports::reserve, options)
+    }
+
+    /// A replica of `primary`, in step with it; `options` are more of redis-server's.
+    #[track_caller]
+    pub fn replica_of(primary: &RedisServer, options: &[&str]) -> RedisServer {
+        let port = primary.port().to_string();
+        let mut all = vec!["--replicaof", "127.0.0.1", &port];
+        all.extend(options);
+        let replica = RedisServer::with_options(&all);
+        replica.wait_until_linked();
+        replica
+    }
+
+    /// Waits until it is linked to the primary it was told to follow, and that one sends it what is
+    /// written: until the replica's first acknowledgement it only collects it.
+    #[track_caller]
+    pub fn wait_until_linked(&self) {
+        within(AGREE, "the replica is linked", || {
+            let link = self.info("replication", "master_link_status");
+            check(link.as_deref() == Some("up"), link)?;
+            let primary = self.info("replication", "master_port").unwrap_or_default();
+            let mut client = Client::try_connect(format!("127.0.0.1:{primary}"))
+                .map_err(|error| Some(error.to_string()))?;
+            let told = client.command(&["INFO", "replication"]).text();
+            check(told.contains(&format!("port={},state=online", self.port())), Some(told))
+        });
+    }
+
+    /// Makes it a replica of another, or a primary.
+    #[track_caller]
+    pub fn follow(&self, primary: Option<&RedisServer>) {
+        let port = primary.map(|primary| primary.port().to_string());
+        let words = match &port {
+            Some(port) => ["REPLICAOF", "127.0.0.1", port],
+            None => ["REPLICAOF", "NO", "ONE"],
+        };
+        let reply = self.command(&words).text();
+        assert!(reply.starts_with("OK"), "REPLICAOF: {reply}");
     }
 
     /// A node of a cluster to be; `options` are more of redis-server's, as on its command line.

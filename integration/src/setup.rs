@@ -9,6 +9,8 @@ use std::fmt::Write;
 pub enum Behind {
     /// A cluster, found through these addresses.
     Cluster(Vec<String>),
+    /// Something else, as the YAML lines that stand below the backend's name in place of `cluster`.
+    Other(Vec<String>),
     /// Its own bundled nodes: this many shards with this many replicas each.
     Embedded {
         /// Shards.
@@ -74,6 +76,17 @@ impl Setup {
         Setup::new(Behind::Embedded { shards, replicas })
     }
 
+    /// In front of a primary that has these nodes in its group.
+    pub fn primary<A: Into<String>>(seeds: impl IntoIterator<Item = A>) -> Setup {
+        let seeds: Vec<String> = seeds.into_iter().map(Into::into).collect();
+        Setup::other(&["primary:", &format!("  seeds: {seeds:?}")])
+    }
+
+    /// In front of what these lines of YAML say, as they stand below the name of a backend.
+    pub fn other(lines: &[&str]) -> Setup {
+        Setup::new(Behind::Other(lines.iter().map(|line| (*line).to_owned()).collect()))
+    }
+
     fn new(behind: Behind) -> Setup {
         Setup {
             behind,
@@ -125,11 +138,8 @@ impl Setup {
         Pointsman::start(self)
     }
 
-    /// The configuration file, for a cluster.
+    /// The configuration file, for anything but bundled nodes.
     pub fn yaml(&self, listen: &str, admin: &str) -> String {
-        let Behind::Cluster(seeds) = &self.behind else {
-            panic!("bundled nodes are asked for by flags, not in the file");
-        };
         let mut yaml = String::new();
         let mut line = |indent: usize, text: String| {
             writeln!(yaml, "{:indent$}{text}", "").expect("a string takes everything");
@@ -151,10 +161,16 @@ impl Setup {
         self.listener_extra.iter().for_each(|text| line(4, text.clone()));
         line(0, "backends:".into());
         line(2, "main:".into());
-        line(4, "cluster:".into());
-        line(6, "seeds:".into());
-        seeds.iter().for_each(|seed| line(8, format!("- \"{seed}\"")));
-        self.cluster_extra.iter().for_each(|text| line(6, text.clone()));
+        match &self.behind {
+            Behind::Cluster(seeds) => {
+                line(4, "cluster:".into());
+                line(6, "seeds:".into());
+                seeds.iter().for_each(|seed| line(8, format!("- \"{seed}\"")));
+                self.cluster_extra.iter().for_each(|text| line(6, text.clone()));
+            }
+            Behind::Other(lines) => lines.iter().for_each(|text| line(4, text.clone())),
+            Behind::Embedded { .. } => panic!("bundled nodes are asked for by flags, not in the file"),
+        }
         self.backend_extra.iter().for_each(|text| line(4, text.clone()));
         line(4, format!("connections_per_node: {}", self.connections_per_node));
         line(4, format!("connect_timeout_ms: {}", self.connect_timeout_ms));

@@ -15,6 +15,9 @@ pub const SLOTS: u16 = 16384;
 pub struct Slot(u16);
 
 impl Slot {
+    /// The first one.
+    pub const ZERO: Slot = Slot(0);
+
     /// The slot with this number, or `None` if there is none.
     pub fn new(number: u16) -> Option<Slot> {
         (number < SLOTS).then_some(Slot(number))

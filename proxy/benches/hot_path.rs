@@ -6,6 +6,7 @@
 
 use pointsman::client::gather::Gather;
 use pointsman::client::replies::Replies;
+use pointsman::route::division::Division;
 use pointsman::route::plan::{Plan, plan};
 use pointsman::route::split::{self, SplitKind};
 use pointsman_protocol::resp::args::OwnedArgs;
@@ -44,8 +45,8 @@ fn row(name: &str, operations: usize, mut body: impl FnMut()) {
 
 fn planning(words: &[&str]) -> impl FnMut() {
     let owned = OwnedArgs::new(words);
-    let mut keys = Vec::new();
-    move || match plan(black_box(owned.args()), true, &mut keys) {
+    let (mut keys, division) = (Vec::new(), Division::Slots);
+    move || match plan(black_box(owned.args()), true, &division, &mut keys) {
         Plan::Slot { slot, .. } => {
             black_box(slot);
         }
@@ -79,7 +80,7 @@ fn splitting() -> impl FnMut() {
     let (mut placed, mut out) = (Vec::new(), Vec::new());
     move || {
         out.clear();
-        split::place(SplitKind::Mget, black_box(owned.args()), &mut placed);
+        split::place(SplitKind::Mget, black_box(owned.args()), &Division::Slots, &mut placed);
         split::parts(&placed)
             .for_each(|part| split::encode_part(&mut out, SplitKind::Mget, owned.args(), part));
         black_box(&out);
@@ -89,7 +90,7 @@ fn splitting() -> impl FnMut() {
 fn gathering() -> impl FnMut() {
     let owned = mget();
     let mut placed = Vec::new();
-    split::place(SplitKind::Mget, owned.args(), &mut placed);
+    split::place(SplitKind::Mget, owned.args(), &Division::Slots, &mut placed);
     let replies: Vec<Vec<u8>> = split::parts(&placed)
         .map(|part| format!("*{}\r\n{}", part.len(), "$3\r\nabc\r\n".repeat(part.len())).into_bytes())
         .collect();

@@ -8,6 +8,7 @@ use crate::client::local::info;
 use crate::health::census::{self, Census};
 use crate::health::lag;
 use crate::shutdown::Drain;
+use crate::topology::groups;
 use crate::topology::publish::Published;
 use crate::topology::refresh::{self, RefreshCounters, Source};
 use crate::worker::fleet::Fleet;
@@ -129,7 +130,7 @@ impl Sockets {
                         )
                     })
                     .collect(),
-                BackendKind::Cluster(_) => Ok(Vec::new()),
+                _ => Ok(Vec::new()),
             })
             .collect::<Result<_, _>>()?;
         Ok(Sockets { listeners, admin, nodes })
@@ -164,7 +165,8 @@ fn start_nodes(config: &Config, _sockets: Vec<Vec<TcpListener>>) -> Result<Vec<(
 /// The control tasks of one backend.
 struct Control {
     backend: Backend,
-    source: Source,
+    /// Where a cluster is asked for its map; other nodes are asked one by one.
+    source: Option<Source>,
     published: Arc<Published>,
     refreshes: Arc<RefreshCounters>,
     census: Arc<Census>,
@@ -173,12 +175,15 @@ struct Control {
 #[async_trait]
 impl BackgroundService for Control {
     async fn start(&self, mut shutdown: ShutdownWatch) {
-        let refresh = refresh::run(
-            self.backend.clone(),
-            self.source.clone(),
-            self.published.clone(),
-            self.refreshes.clone(),
-        );
+        let refresh = async {
+            let (backend, published) = (self.backend.clone(), self.published.clone());
+            match &self.source {
+                Some(source) => {
+                    refresh::run(backend, source.clone(), published, self.refreshes.clone()).await
+                }
+                None => groups::run(backend, published, self.refreshes.clone()).await,
+            }
+        };
         let lag = lag::run(self.backend.clone(), self.published.clone());
         let census = census::run(self.backend.clone(), self.published.clone(), self.census.clone());
         tokio::select! {
@@ -191,18 +196,16 @@ impl BackgroundService for Control {
 }
 
 impl Source {
-    /// Where a backend's topology is asked for. Bundled nodes are a cluster like any other.
-    fn of(backend: &Backend) -> Source {
-        match &backend.kind {
-            BackendKind::Cluster(cluster) => Source {
-                seeds: cluster.seeds.clone(),
-                address_map: cluster.address_map.iter().cloned().collect(),
-            },
-            BackendKind::Bundled(bundled) => Source {
-                seeds: bundled.ports().map(|port| HostPort::new("127.0.0.1", port)).collect(),
-                address_map: Default::default(),
-            },
-        }
+    /// Where a cluster's topology is asked for. Bundled nodes are a cluster like any other.
+    fn of(backend: &Backend) -> Option<Source> {
+        let seeds = match &backend.kind {
+            BackendKind::Cluster(cluster) => cluster.seeds.clone(),
+            BackendKind::Bundled(bundled) => {
+                bundled.ports().map(|port| HostPort::new("127.0.0.1", port)).collect()
+            }
+            BackendKind::Primary(_) => return None,
+        };
+        Some(Source { seeds, address_map: backend.kind.address_map().iter().cloned().collect() })
     }
 }
 
@@ -236,10 +239,15 @@ fn print_banner(config: &Config, file: Option<&Path>) {
                     plural(bundled.replicas),
                 );
             }
-            BackendKind::Cluster(cluster) => {
-                let seeds: Vec<String> = cluster.seeds.iter().map(ToString::to_string).collect();
+            kind => {
+                let what = match kind {
+                    BackendKind::Primary(_) => "primary with replicas",
+                    _ => "cluster",
+                };
+                let seeds: Vec<String> =
+                    kind.written_addresses().into_iter().map(ToString::to_string).collect();
                 text +=
-                    &format!("  backend   {:<22}cluster, found through {}\n", backend.name, seeds.join(", "));
+                    &format!("  backend   {:<22}{what}, found through {}\n", backend.name, seeds.join(", "));
             }
         }
     }

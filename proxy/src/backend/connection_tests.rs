@@ -3,7 +3,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
 
-const LANE: Lane = Lane { resp3: false, readonly: false, index: 0 };
+const LANE: Lane = Lane { resp3: false, readonly: false, database: 0, index: 0 };
 
 fn connection() -> Connection {
     Connection::new(HostPort::new("h", 1), LANE, Arc::default())

@@ -162,6 +162,8 @@ pub(crate) async fn dial(
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream)
         .set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE));
+    // Only a cluster's replicas want to hear READONLY.
+    let lane = Lane { readonly: lane.readonly && context.config.kind.is_cluster(), ..lane };
     let mut resp2_only = false;
     for step in handshake::steps(lane, context.config.username.as_deref(), context.config.password.as_ref()) {
         stream.write_all(&step.bytes).await.map_err(|error| error.to_string())?;

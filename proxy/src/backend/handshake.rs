@@ -74,6 +74,9 @@ pub fn steps(lane: Lane, username: Option<&str>, password: Option<&Secret>) -> V
     if lane.resp3 {
         say(&["HELLO", "3"], RESP3_PURPOSE, true);
     }
+    if lane.database > 0 {
+        say(&["SELECT", &lane.database.to_string()], "select the database", true);
+    }
     if lane.readonly {
         // Outside cluster mode a replica answers reads without it, and refuses the word.
         say(&["READONLY"], "allow reads from a replica", false);
@@ -125,7 +128,7 @@ mod tests {
     // T24: a node without RESP3 is served; one that is in trouble is not mistaken for such.
     #[test]
     fn t24_who_speaks_only_resp2() {
-        let lane = Lane { resp3: true, readonly: false, index: 0 };
+        let lane = Lane { resp3: true, readonly: false, database: 0, index: 0 };
         let hello = &steps(lane, None, None)[0];
         for (reply, verdict) in [
             ("%1\r\n+server\r\n+redis\r\n", Verdict::Fine),
@@ -146,15 +149,15 @@ mod tests {
 
     #[test]
     fn each_lane_says_what_it_needs() {
-        let lane = Lane { resp3: false, readonly: false, index: 0 };
+        let lane = Lane { resp3: false, readonly: false, database: 0, index: 0 };
         assert_eq!(texts(lane, None, None), ["CLIENT SETNAME pointsman"]);
         assert_eq!(texts(lane, None, Some("p")), ["AUTH p", "CLIENT SETNAME pointsman"]);
         let aside = Lane { index: Lane::ASIDE, ..lane };
         assert_eq!(texts(aside, None, Some("p")), ["AUTH p"]);
-        let lane = Lane { resp3: true, readonly: true, index: 0 };
+        let lane = Lane { resp3: true, readonly: true, database: 3, index: 0 };
         assert_eq!(
             texts(lane, Some("u"), Some("p")),
-            ["AUTH u p", "HELLO 3", "READONLY", "CLIENT SETNAME pointsman"]
+            ["AUTH u p", "HELLO 3", "SELECT 3", "READONLY", "CLIENT SETNAME pointsman"]
         );
     }
 }

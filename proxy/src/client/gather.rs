@@ -47,6 +47,7 @@ pub struct Gather {
     failed: u32,
     first_error: Vec<u8>,
     local: Vec<(u32, Vec<u8>)>,
+    without_last: bool,
 }
 
 /// What a client is told when a part cannot be joined with the others.
@@ -80,9 +81,11 @@ impl Gather {
 
     /// For a transaction of which the proxy has answered some commands itself: their replies, and their
     /// places among all.
-    pub fn exec(local: Vec<(u32, Vec<u8>)>) -> Gather {
+    /// `without_last`: the last command was not the client's.
+    pub fn exec(local: Vec<(u32, Vec<u8>)>, without_last: bool) -> Gather {
         let mut gather = Gather::new(Join::Exec);
         gather.local = local;
+        gather.without_last = without_last;
         gather.parts = 1;
         gather.waiting = 1;
         gather
@@ -114,6 +117,7 @@ impl Gather {
             failed: 0,
             first_error: Vec::new(),
             local: Vec::new(),
+            without_last: false,
         }
     }
 
@@ -214,6 +218,9 @@ impl Gather {
         // Null means that nothing was executed.
         let Some(elements) = reply::elements(&self.bytes) else { return out.extend_from_slice(&self.bytes) };
         let mut elements: VecDeque<&[u8]> = elements.collect();
+        if self.without_last {
+            elements.pop_back();
+        }
         let count = elements.len() + self.local.len();
         encode::array_head(out, count);
         let mut local = self.local.iter().peekable();

@@ -7,6 +7,7 @@
 
 use super::merge;
 use crate::route::scan::{self, Tag, Window};
+use crate::route::scan_fixed;
 use crate::topology::cluster;
 use pointsman_protocol::glob;
 use pointsman_protocol::resp::{encode, reply};
@@ -22,6 +23,17 @@ pub enum Special {
         shard: u32,
         /// See above.
         shards: u32,
+    },
+    /// One step of SCAN where keys never leave their shard.
+    ScanFixed {
+        /// The primary it was sent to.
+        tag: Tag,
+        /// Which shard was asked, of how many.
+        shard: u32,
+        /// See above.
+        shards: u32,
+        /// The shard is walked from its beginning.
+        from_start: bool,
     },
     /// SCAN's question whether a slot has moved.
     ScanCheck {
@@ -124,10 +136,13 @@ impl Special {
         let mut out = Vec::new();
         match self {
             Special::ScanNode { tag, shard, shards } => {
-                let mut elements = reply::elements(replies.first()?)?;
-                let told = std::str::from_utf8(reply::payload(elements.next()?)?).ok()?.parse().ok()?;
-                let keys = elements.next().filter(|keys| reply::elements(keys).is_some())?;
+                let (told, keys) = scan_told(replies)?;
                 scan_head(&mut out, scan::after_node(*tag, *shard, *shards, told));
+                out.extend_from_slice(keys);
+            }
+            Special::ScanFixed { tag, shard, shards, from_start } => {
+                let (told, keys) = scan_told(replies)?;
+                scan_head(&mut out, scan_fixed::after(*tag, *shard, *shards, told, *from_start)?);
                 out.extend_from_slice(keys);
             }
             Special::ScanCheck { owned, epoch } => {
@@ -174,6 +189,14 @@ impl Special {
         }
         Some(out)
     }
+}
+
+/// What a node answered to SCAN: its cursor, and the keys as they came.
+fn scan_told<'a>(replies: &[&'a [u8]]) -> Option<(u64, &'a [u8])> {
+    let mut elements = reply::elements(replies.first()?)?;
+    let told = std::str::from_utf8(reply::payload(elements.next()?)?).ok()?.parse().ok()?;
+    let keys = elements.next().filter(|keys| reply::elements(keys).is_some())?;
+    Some((told, keys))
 }
 
 /// `*2`, and the cursor as a bulk string.

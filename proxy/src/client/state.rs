@@ -1,6 +1,6 @@
 //! Who a client is, and where it stands.
 
-use super::replies::Replies;
+use super::replies::{Replies, Ticket};
 use super::transaction::Transaction;
 use super::vigil::Vigil;
 use super::written::Written;
@@ -198,6 +198,10 @@ pub struct Client {
     pub authenticated: bool,
     /// It speaks RESP3.
     pub resp3: bool,
+    /// The database it selected.
+    pub database: u16,
+    /// The database it will have once the transaction with this ticket was executed.
+    pub selecting: Option<(Ticket, u16)>,
     /// Its subscriptions: channels, patterns, shard channels.
     pub subscriptions: [u32; wire::Kind::COUNT],
 }

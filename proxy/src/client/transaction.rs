@@ -31,6 +31,8 @@ pub struct Transaction {
     writes: bool,
     /// Some of it brings the text of a script.
     scripts: bool,
+    /// The database that it selects last.
+    selected: Option<u16>,
     /// A command was refused: EXEC will be, too.
     aborted: bool,
 }
@@ -55,6 +57,7 @@ impl Transaction {
             slot,
             writes: false,
             scripts: false,
+            selected: None,
             aborted: false,
         }
     }
@@ -103,6 +106,23 @@ impl Transaction {
         self.local_bytes += frame.len();
         self.local.push((self.commands(), frame));
         Ok(())
+    }
+
+    /// Notes that what was just queued selects a database.
+    pub fn selects(&mut self, database: u16) {
+        self.selected = Some(database);
+    }
+
+    /// The database that it selects last, if any.
+    pub fn selected(&self) -> Option<u16> {
+        self.selected
+    }
+
+    /// Makes its last command one that selects the database of the connection again: others use that, too.
+    /// Its reply is one more than the client asked for.
+    pub fn come_back_to(&mut self, database: u16) {
+        encode::request(&mut self.bytes, &["SELECT", &database.to_string()]);
+        self.sent += 1;
     }
 
     /// Notes that a command was refused.

@@ -24,6 +24,8 @@ pub struct Replication {
     link_up: bool,
     syncing: bool,
     offset: Option<u64>,
+    /// Names the line of writes that the offset counts.
+    history: Option<String>,
 }
 
 /// Reads INFO replication.
@@ -37,6 +39,7 @@ pub fn parse(info: &str) -> Replication {
             "master_link_status" => replication.link_up = value == "up",
             "master_sync_in_progress" => replication.syncing = value != "0",
             "master_repl_offset" => primary_offset = value.parse().ok(),
+            "master_replid" => replication.history = Some(value.to_owned()),
             "slave_repl_offset" => replica_offset = value.parse().ok(),
             _ => {}
         }
@@ -47,7 +50,10 @@ pub fn parse(info: &str) -> Replication {
 
 /// How many bytes `replica` is behind `primary`, or [`LAG_UNKNOWN`].
 pub fn lag(primary: &Replication, replica: &Replication) -> u64 {
-    let linked = !primary.is_replica && replica.is_replica && replica.link_up && !replica.syncing;
+    // A replica of another primary counts other writes.
+    let strange =
+        primary.history.is_some() && replica.history.is_some() && primary.history != replica.history;
+    let linked = !primary.is_replica && replica.is_replica && replica.link_up && !replica.syncing && !strange;
     match (linked, primary.offset, replica.offset) {
         (true, Some(ahead), Some(behind)) => ahead.saturating_sub(behind),
         _ => LAG_UNKNOWN,
@@ -73,6 +79,9 @@ pub async fn run(backend: Backend, published: Arc<Published>) {
         fresh.retain(|node, _| replicas.contains(node));
         let mut told = sample(&replicas, &backend, &mut connections).await;
         told.extend(sample(&primaries, &backend, &mut connections).await);
+        if primaries.iter().any(|node| told.get(node).is_some_and(|told| told.is_replica)) {
+            published.request_refresh("demoted");
+        }
         // The view may have been replaced meanwhile; what was told is of nodes, not of a view.
         published.record_lags(|snapshot| record(snapshot, &told, &mut fresh, began, backend.lag.stale_after));
         sleep_until(began + backend.lag.interval).await;
@@ -164,7 +173,8 @@ async fn ask(
 mod tests {
     use super::*;
 
-    const PRIMARY: &str = "role:master\r\nconnected_slaves:1\r\nmaster_repl_offset:1000\r\n";
+    const PRIMARY: &str =
+        "role:master\r\nconnected_slaves:1\r\nmaster_replid:a\r\nmaster_repl_offset:1000\r\n";
 
     fn replica(link: &str, syncing: u8, offset: &str) -> Replication {
         parse(&format!(
@@ -183,6 +193,8 @@ mod tests {
             (replica("down", 0, "slave_repl_offset:1000\r\n"), LAG_UNKNOWN),
             (replica("up", 1, "slave_repl_offset:1000\r\n"), LAG_UNKNOWN),
             (replica("up", 0, ""), LAG_UNKNOWN),
+            (replica("up", 0, "slave_repl_offset:900\r\nmaster_replid:b\r\n"), LAG_UNKNOWN),
+            (replica("up", 0, "slave_repl_offset:900\r\nmaster_replid:a\r\n"), 100),
             (parse(PRIMARY), LAG_UNKNOWN),
             (parse(""), LAG_UNKNOWN),
         ] {

@@ -17,7 +17,7 @@ const READS_PER_TURN: usize = 4;
 /// Pause between two looks at the dial budget.
 const BUDGET_PAUSE: Duration = Duration::from_millis(10);
 /// RESP2, on a primary.
-const LANE: Lane = Lane { resp3: false, readonly: false, index: 0 };
+const LANE: Lane = Lane { resp3: false, readonly: false, database: 0, index: 0 };
 
 /// Keeps a subscriber connection up until nothing is wanted of it.
 pub async fn run(router: SharedRouter, id: u64) {

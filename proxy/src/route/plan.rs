@@ -1,6 +1,7 @@
 //! Where a request goes, judged from its words alone: which route its command takes, and the slot
 //! of its keys. Which node that is now, the snapshot tells ([`crate::worker::dispatch`]).
 
+use super::division::Division;
 use super::split::SplitKind;
 use pointsman_protocol::Slot;
 use pointsman_protocol::command::keys::{self, KeyError, KeyRef};
@@ -206,6 +207,8 @@ enum Route {
     Shards,
     /// To the owner of one fixed slot.
     Anyone,
+    /// It concerns two databases: a cluster has one.
+    Databases,
     Local,
     Transaction(Verb),
     Subscription,
@@ -230,9 +233,10 @@ fn route_of(spec: &CommandSpec) -> Route {
     let container = spec.name.split('|').next().unwrap_or(spec.name);
     match spec.name {
         "PING" | "ECHO" | "SELECT" | "HELLO" | "AUTH" | "QUIT" | "RESET" | "INFO" | "TIME" | "LOLWUT"
-        | "READONLY" | "READWRITE" | "ASKING" | "ROLE" | "SWAPDB" | "MOVE" | "ACL|WHOAMI" | "ACL|USERS" => {
+        | "READONLY" | "READWRITE" | "ASKING" | "ROLE" | "ACL|WHOAMI" | "ACL|USERS" => {
             return Route::Local;
         }
+        "SWAPDB" | "MOVE" => return Route::Databases,
         "DBSIZE" | "FLUSHALL" | "FLUSHDB" | "KEYS" | "SCRIPT|LOAD" | "SCRIPT|FLUSH" | "FUNCTION|LOAD"
         | "FUNCTION|DELETE" | "FUNCTION|FLUSH" | "FUNCTION|RESTORE" | "MEMORY|PURGE" | "SLOWLOG|LEN"
         | "SLOWLOG|RESET" | "COMMANDLOG|LEN" | "COMMANDLOG|RESET" | "LATENCY|RESET" => {
@@ -318,9 +322,9 @@ fn has_cursor(spec: &CommandSpec) -> bool {
     matches!(spec.name, "HSCAN" | "SSCAN" | "ZSCAN" | "BF.SCANDUMP" | "CF.SCANDUMP")
 }
 
-/// Judges a request. `keys` is scratch space.
+/// Judges a request, for a backend with this division of keys. `keys` is scratch space.
 #[inline]
-pub fn plan(args: Args<'_>, authenticated: bool, keys: &mut Vec<KeyRef>) -> Plan {
+pub fn plan(args: Args<'_>, authenticated: bool, division: &Division, keys: &mut Vec<KeyRef>) -> Plan {
     let spec = match command::resolve(args) {
         Ok(spec) => spec,
         Err(_) if args.is_empty() => return Plan::Nothing,
@@ -330,20 +334,23 @@ pub fn plan(args: Args<'_>, authenticated: bool, keys: &mut Vec<KeyRef>) -> Plan
         return Plan::Refuse(Refusal::NoAuth);
     }
     match ROUTES[usize::from(spec.index)] {
-        Route::OneKey(at) => Plan::Slot { spec, slot: Slot::of(args.at(usize::from(at))) },
-        Route::Cursor(at) => Plan::Primary { spec, slot: Slot::of(args.at(usize::from(at))) },
+        Route::OneKey(at) => Plan::Slot { spec, slot: division.slot(args.at(usize::from(at))) },
+        Route::Cursor(at) => Plan::Primary { spec, slot: division.slot(args.at(usize::from(at))) },
         Route::Split(SplitKind::Mset) if args.len().is_multiple_of(2) => {
             Plan::Refuse(Refusal::Table(command::Refusal::Arity(spec)))
         }
         Route::Split(kind) => Plan::Split { spec, kind },
-        Route::Keys => by_keys(spec, args, keys),
-        Route::Block => match by_keys(spec, args, keys) {
+        Route::Keys => by_keys(spec, args, division, keys),
+        Route::Block => match by_keys(spec, args, division, keys) {
             Plan::Slot { spec, slot } => Plan::Block { spec, slot },
             other => other,
         },
         Route::Everyone => Plan::Everyone { spec },
         Route::Shards => Plan::Shards { spec },
         Route::Anyone => Plan::Slot { spec, slot: keyless_slot() },
+        Route::Databases if division.is_cluster() => Plan::Local { spec },
+        Route::Databases if spec.name == "SWAPDB" => Plan::Shards { spec },
+        Route::Databases => Plan::Slot { spec, slot: division.slot(args.at(1)) },
         Route::Local => Plan::Local { spec },
         Route::Transaction(verb) => Plan::Transaction(verb),
         Route::Subscription => Plan::Subscription { spec },
@@ -358,16 +365,17 @@ pub fn plan(args: Args<'_>, authenticated: bool, keys: &mut Vec<KeyRef>) -> Plan
 /// The slot whose owner takes what has no keys: always the same, so that repeated calls (an EVAL
 /// without keys, say) meet the same data.
 pub fn keyless_slot() -> Slot {
-    Slot::of(b"")
+    // That of the empty key; where keys are divided otherwise, that of the first shard.
+    Slot::ZERO
 }
 
-fn by_keys(spec: &'static CommandSpec, args: Args<'_>, keys: &mut Vec<KeyRef>) -> Plan {
+fn by_keys(spec: &'static CommandSpec, args: Args<'_>, division: &Division, keys: &mut Vec<KeyRef>) -> Plan {
     if let Err(error) = keys::find(spec, args, keys) {
         return Plan::Refuse(Refusal::Keys(spec, error));
     }
     // XREAD waits only if asked to.
     let blocks = spec.flags.has(Flags::BLOCKING) && asks_to_block(args, keys);
-    let mut slots = keys.iter().map(|key| Slot::of(args.at(key.index as usize)));
+    let mut slots = keys.iter().map(|key| division.slot(args.at(key.index as usize)));
     let Some(slot) = slots.next() else { return Plan::Slot { spec, slot: keyless_slot() } };
     if slots.all(|other| other == slot) {
         if blocks { Plan::Block { spec, slot } } else { Plan::Slot { spec, slot } }

@@ -4,7 +4,7 @@ use pointsman_protocol::resp::args::OwnedArgs;
 fn planned(line: &str) -> String {
     let words: Vec<&str> = line.split(' ').collect();
     let owned = OwnedArgs::new(&words);
-    match plan(owned.args(), true, &mut Vec::new()) {
+    match plan(owned.args(), true, &Division::Slots, &mut Vec::new()) {
         Plan::Slot { slot, spec } => format!("slot {slot}{}", if spec.is_read() { " read" } else { "" }),
         Plan::Primary { slot, .. } => format!("primary {slot}"),
         Plan::Split { .. } => "split".to_owned(),
@@ -166,14 +166,14 @@ fn before_authentication_only_the_handshake_passes() {
     {
         let words: Vec<&str> = line.split(' ').collect();
         let owned = OwnedArgs::new(&words);
-        let plan = plan(owned.args(), false, &mut Vec::new());
+        let plan = plan(owned.args(), false, &Division::Slots, &mut Vec::new());
         assert_eq!(matches!(plan, Plan::Local { .. }), passes, "{line}");
         assert_eq!(matches!(plan, Plan::Refuse(Refusal::NoAuth)), !passes, "{line}");
     }
     // As in Redis, what is no request is told to anybody.
     for line in ["NOPE", "GET"] {
         let owned = OwnedArgs::new(&[line]);
-        let plan = plan(owned.args(), false, &mut Vec::new());
+        let plan = plan(owned.args(), false, &Division::Slots, &mut Vec::new());
         assert!(matches!(plan, Plan::Refuse(Refusal::Table(_))), "{line}");
     }
 }

@@ -5,6 +5,7 @@
 //! a key of the wrong type), and keys keep their order inside a part, so that a key named twice in
 //! MSET ends with its last value.
 
+use super::division::Division;
 use pointsman_protocol::Slot;
 use pointsman_protocol::resp::{Args, encode};
 
@@ -55,10 +56,11 @@ pub type Placed = (Slot, u32);
 
 /// Lists the keys of a command in `placed`, ordered by slot and within a slot as given. Gives true
 /// if they all share one slot (then there is nothing to cut).
-pub fn place(kind: SplitKind, args: Args<'_>, placed: &mut Vec<Placed>) -> bool {
+pub fn place(kind: SplitKind, args: Args<'_>, division: &Division, placed: &mut Vec<Placed>) -> bool {
     placed.clear();
     let keys = args.len().saturating_sub(1 + kind.tail()) / kind.stride();
-    placed.extend((0..keys).map(|place| (Slot::of(args.at(1 + place * kind.stride())), place as u32)));
+    let slot = |place: usize| division.slot(args.at(1 + place * kind.stride()));
+    placed.extend((0..keys).map(|place| (slot(place), place as u32)));
     let one = placed.windows(2).all(|pair| pair[0].0 == pair[1].0);
     if !one {
         // The pairs are unique, so sorting by both members keeps the given order within a slot.
@@ -96,7 +98,7 @@ mod tests {
         let owned = OwnedArgs::new(words);
         let kind = SplitKind::of(words[0]).unwrap();
         let mut placed = Vec::new();
-        place(kind, owned.args(), &mut placed);
+        place(kind, owned.args(), &Division::Slots, &mut placed);
         let mut texts: Vec<String> = parts(&placed)
             .map(|part| {
                 let mut out = Vec::new();
@@ -126,7 +128,7 @@ mod tests {
         assert_eq!(cut(&["JSON.MGET", "a", "b", "{a}1", ".x"]), ["JSON.MGET a {a}1 .x", "JSON.MGET b .x"]);
         let owned = OwnedArgs::new(&["JSON.MGET", "a", "b"]);
         let mut placed = Vec::new();
-        assert!(place(SplitKind::JsonMget, owned.args(), &mut placed), "one key, one path");
+        assert!(place(SplitKind::JsonMget, owned.args(), &Division::Slots, &mut placed), "one key, one path");
         assert_eq!(placed, [(Slot::of(b"a"), 0)]);
     }
 
@@ -162,8 +164,8 @@ mod tests {
     #[test]
     fn one_slot_needs_no_cut() {
         let owned = OwnedArgs::new(&["DEL", "{t}1", "{t}2"]);
-        assert!(place(SplitKind::Sum, owned.args(), &mut Vec::new()));
+        assert!(place(SplitKind::Sum, owned.args(), &Division::Slots, &mut Vec::new()));
         let owned = OwnedArgs::new(&["DEL", "a", "b"]);
-        assert!(!place(SplitKind::Sum, owned.args(), &mut Vec::new()));
+        assert!(!place(SplitKind::Sum, owned.args(), &Division::Slots, &mut Vec::new()));
     }
 }

@@ -37,7 +37,7 @@ impl Control {
             .map_err(|_| format!("no connection within {patience:?}"))?
             .map_err(|error| error.to_string())?;
         let mut control = Control { stream, patience };
-        let lane = Lane { resp3: false, readonly: false, index: 0 };
+        let lane = Lane { resp3: false, readonly: false, database: 0, index: 0 };
         for step in handshake::steps(lane, backend.username.as_deref(), backend.password.as_ref()) {
             let answer = control.exchange(&step.bytes).await?;
             if let OwnedFrame::Error(text) = answer

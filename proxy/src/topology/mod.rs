@@ -1,7 +1,11 @@
 //! Who owns what: found out from the cluster ([`fetch`], [`cluster`]), judged ([`refresh`]), and
-//! handed to the workers as immutable snapshots ([`publish`]).
+//! handed to the workers as immutable snapshots ([`publish`]). Nodes without cluster mode are asked one by
+//! one who they are ([`groups`], [`role`]), and whom to believe is judged in [`group`].
 
 pub mod cluster;
 pub mod fetch;
+pub mod group;
+pub mod groups;
 pub mod publish;
 pub mod refresh;
+pub mod role;

@@ -9,7 +9,7 @@ use crate::route::scan;
 use arc_swap::ArcSwap;
 use pointsman_protocol::topology::{NodeIndex, Topology};
 use pointsman_protocol::{HostPort, Slot};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -77,6 +77,8 @@ pub struct Published {
     /// When lags were last sampled, in milliseconds since `started`; 0 = never.
     sampled: AtomicU64,
     started: Instant,
+    /// How many databases the nodes have, as far as they told.
+    databases: AtomicU16,
     /// Wakes the refresher.
     wanted: Notify,
     /// Why it was woken first, since it last looked.
@@ -91,6 +93,7 @@ impl Default for Published {
             writing: Mutex::new(()),
             sampled: AtomicU64::new(0),
             started: Instant::now(),
+            databases: AtomicU16::new(u16::MAX),
             wanted: Notify::new(),
             reason: Mutex::new(None),
         }
@@ -160,6 +163,16 @@ impl Published {
         let sampled = self.sampled.load(Ordering::Acquire);
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         sampled > 0 && now.saturating_sub(sampled) <= u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Notes how many databases the nodes have.
+    pub fn set_databases(&self, count: u16) {
+        self.databases.store(count, Ordering::Relaxed);
+    }
+
+    /// How many databases the nodes have; the largest number there is while they have not told.
+    pub fn databases(&self) -> u16 {
+        self.databases.load(Ordering::Relaxed)
     }
 
     /// Asks for a refresh; many requests before the next one make one refresh.

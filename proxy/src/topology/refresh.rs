@@ -33,7 +33,7 @@ const INCOMPLETE_PAUSE: Duration = Duration::from_millis(500);
 pub struct RefreshCounters(Mutex<BTreeMap<(&'static str, &'static str), u64>>);
 
 impl RefreshCounters {
-    fn count(&self, reason: &'static str, outcome: &'static str) {
+    pub(super) fn count(&self, reason: &'static str, outcome: &'static str) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry((reason, outcome)).or_insert(0) += 1;
     }
 

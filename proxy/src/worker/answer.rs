@@ -105,6 +105,10 @@ impl Router {
             }
             ErrorCode::Other if entry.request.traits.script && self.heal_script(id, &entry, bytes) => return,
             ErrorCode::Other => {
+                // What a script that writes says on a node that became a replica.
+                if bytes.starts_with(b"-READONLY ") {
+                    self.context.snapshots.request_refresh("readonly");
+                }
                 let connection = &self.connections[id];
                 if entry.request.traits.attempts == 0 && !entry.request.traits.blocking {
                     connection.counters.latency(self.now.saturating_sub(entry.request.since));
@@ -178,7 +182,17 @@ impl Router {
             Some(_) if request.traits.vigil => return self.vigil_answered(request, bytes),
             Some(part) => match client.replies.fill_part(request.ticket, part, bytes) {
                 Filled::Part => {}
-                Filled::Whole => self.counters.request(Class::Multi, outcome),
+                Filled::Whole => {
+                    if let Some((_, database)) =
+                        client.selecting.take_if(|(ticket, _)| *ticket == request.ticket)
+                        && bytes.first() == Some(&b'*')
+                        && bytes.get(1) != Some(&b'-')
+                    {
+                        // Not null and no error: it was executed.
+                        client.database = database;
+                    }
+                    self.counters.request(Class::Multi, outcome);
+                }
                 Filled::Asks(wanted) => return self.ask_types(key, request.ticket, wanted),
             },
             None => {

@@ -396,14 +396,16 @@ impl Router {
         let Some(slot) = request.slot else { return };
         let key = request.client;
         let Some(client) = self.client_mut(key) else { return };
-        let resp3 = client.resp3;
+        let (resp3, database) = (client.resp3, client.database);
         if request.since.saturating_add(Self::micros(self.context.config.request_timeout)) <= self.now {
             return self.settle_failure(&request, give);
         }
         if request.traits.blocking {
             return self.send_blocking(request, to, &bytes);
         }
-        let lane = Lane::of(slot, resp3, false, self.context.config.connections_per_node);
+        let spread = self.division.spread(slot, key.index);
+        let lane =
+            Lane { database, ..Lane::of(spread, resp3, false, self.context.config.connections_per_node) };
         let id = match (to, self.snapshot.topology.owner(slot)) {
             (Some(to), _) => self.connection_to(to, lane),
             (None, Some(shard)) => {

@@ -66,7 +66,7 @@ impl Router {
         let (authenticated, replica_reads) = (client.authenticated, client.replica_reads);
         let queueing = client.transaction.is_some();
         let only_subscribes = !client.resp3 && client.is_subscribed();
-        let plan = plan::plan(args, authenticated, &mut self.keys);
+        let plan = plan::plan(args, authenticated, &self.division, &mut self.keys);
         client.last = plan.spec();
         if only_subscribes && let Some(step) = self.in_subscribed_mode(key, &plan, args) {
             return step;
@@ -145,7 +145,7 @@ impl Router {
             Plan::Refuse(Refusal::Keys(spec, error))
                 if error != KeyError::Arity
                     && !spec.flags.has(Flags::BLOCKING)
-                    && matches!(self.context.config.kind, BackendKind::Cluster(_)) =>
+                    && !matches!(self.context.config.kind, BackendKind::Bundled(_)) =>
             {
                 self.send_to_slot(key, Traits::of(spec), plan::keyless_slot(), frame, args, inline);
                 Step::Done
@@ -193,7 +193,7 @@ impl Router {
         let max_lag = any_copy.then_some(reads.max_lag_bytes);
         client.in_flight += 1;
         client.writes_in_flight += u32::from(request.traits.write);
-        let resp3 = client.resp3;
+        let (resp3, database) = (client.resp3, client.database);
         let Some(shard) = self.snapshot.topology.owner(slot) else {
             return self.park_new(request, Cause::ClusterDown, write);
         };
@@ -208,7 +208,9 @@ impl Router {
             None => (self.snapshot.topology.shard(shard).primary, false),
         };
         let per_node = self.context.config.connections_per_node;
-        let id = self.connection_of(node, Lane::of(slot, resp3, readonly, per_node));
+        let spread = self.division.spread(slot, request.client.index);
+        let lane = Lane { database, ..Lane::of(spread, resp3, readonly, per_node) };
+        let id = self.connection_of(node, lane);
         self.enqueue(id, request, write);
     }
 
@@ -251,7 +253,7 @@ impl Router {
         inline: bool,
     ) {
         let mut placed = std::mem::take(&mut self.placed);
-        if split::place(kind, args, &mut placed) {
+        if split::place(kind, args, &self.division, &mut placed) {
             // All in one slot: the node does it as a whole.
             let slot = placed.first().map_or_else(plan::keyless_slot, |(slot, _)| *slot);
             self.send_to_slot(key, traits, slot, frame, args, inline);
@@ -329,14 +331,14 @@ impl Router {
             return self.fail_at_once(key, FailureKind::SlotUnserved);
         }
         let Some(client) = self.client_mut(key) else { return };
-        let resp3 = client.resp3;
+        let (resp3, database) = (client.resp3, client.database);
         let ticket = client.replies.open_gather(Gather::everyone(policy, shards.len() as u32));
         client.in_flight += shards.len() as u32;
         client.writes_in_flight += if traits.write { shards.len() as u32 } else { 0 };
         for (part, shard) in shards.into_iter().enumerate() {
             let request = self.part(key, ticket, part as u32, None, traits);
             let node = self.snapshot.topology.shard(shard).primary;
-            let id = self.connection_of(node, Lane { resp3, readonly: false, index: 0 });
+            let id = self.connection_of(node, Lane { resp3, readonly: false, database, index: 0 });
             self.enqueue(id, request, |out| encode::request_args(out, args));
         }
     }

@@ -233,13 +233,14 @@ fn matches(filter: &Filter, client: &Client) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::route::division::Division;
     use crate::route::plan::plan;
     use pointsman_protocol::resp::args::OwnedArgs;
 
     fn holds(pausing: Pausing, line: &str) -> bool {
         let words: Vec<&str> = line.split(' ').filter(|word| !word.is_empty()).collect();
         let owned = OwnedArgs::new(&words);
-        Pause { pausing, until: 0 }.holds(&plan(owned.args(), true, &mut Vec::new()))
+        Pause { pausing, until: 0 }.holds(&plan(owned.args(), true, &Division::Slots, &mut Vec::new()))
     }
 
     #[test]

@@ -38,7 +38,8 @@ const UNWATCH: &[u8] = b"*1\r\n$7\r\nUNWATCH\r\n";
 impl Router {
     /// A connection to `address` for this client alone; `None` if there are too many already.
     pub(super) fn take_pin(&mut self, address: HostPort, resp3: bool, holder: ClientKey) -> Option<usize> {
-        let lane = Lane { resp3, readonly: false, index: 0 };
+        let database = self.client_mut(holder).map_or(0, |client| client.database);
+        let lane = Lane { resp3, readonly: false, database, index: 0 };
         // What the client before has on its way is neither waited behind nor cut off.
         let free = |id: &usize| self.connections.get(*id).filter(|connection| connection.waiting() == 0);
         let fits = |id: &usize| {

@@ -17,12 +17,13 @@ use crate::client::state::{Admission, Client, ListenerContext};
 use crate::health::census::Census;
 use crate::pubsub::audience::Audience;
 use crate::pubsub::hub::Hub;
+use crate::route::division::Division;
 use crate::route::retry::RetryLimits;
 use crate::route::split::Placed;
 use crate::topology::publish::{Published, Snapshot};
 use crate::worker::fleet::{Fleet, Pause};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use pointsman_config::{Backend, BackendKind};
+use pointsman_config::Backend;
 use pointsman_protocol::HostPort;
 use pointsman_protocol::command::keys::KeyRef;
 use pointsman_protocol::topology::NodeIndex;
@@ -84,10 +85,7 @@ impl BackendContext {
         registry: Arc<Registry>,
         fleet: Arc<Fleet>,
     ) -> Self {
-        let address_map = match &config.kind {
-            BackendKind::Cluster(cluster) => cluster.address_map.iter().cloned().collect(),
-            BackendKind::Bundled(_) => HashMap::new(),
-        };
+        let address_map = config.kind.address_map().iter().cloned().collect();
         let per_second = NonZeroU32::new(config.reconnect.per_second).unwrap_or(NonZeroU32::MIN);
         BackendContext {
             name: Arc::from(config.name.as_str()),
@@ -138,6 +136,8 @@ pub struct Router {
     /// The lanes of each node of the snapshot.
     pub(super) nodes: Vec<NodeLanes>,
     pub(super) snapshot: Arc<Snapshot>,
+    /// How the keys of the backend are divided.
+    pub(super) division: Division,
     /// Reads go round over the replicas.
     pub(super) turn: usize,
     /// What the next flush must write.
@@ -216,6 +216,7 @@ impl Router {
                 swept: 0,
                 pubsub: None,
                 snapshot,
+                division: Division::of(&context.config.kind),
                 context,
             };
             router.build_nodes();
@@ -386,6 +387,8 @@ impl Router {
             closing: false,
             broken: false,
             resp3: false,
+            database: 0,
+            selecting: None,
             subscriptions: Default::default(),
         };
         let key = ClientKey { index: self.clients.insert(client) as u32, generation: self.generation };

@@ -14,6 +14,7 @@ use crate::pubsub::wire::Kind;
 use crate::route::failure::FailureKind;
 use crate::route::plan::Refusal;
 use crate::route::scan::{Cursor, Window};
+use crate::route::scan_fixed::{self, Step};
 use pointsman_protocol::Slot;
 use pointsman_protocol::command::{CommandSpec, ResponsePolicy};
 use pointsman_protocol::resp::{Args, encode};
@@ -49,6 +50,7 @@ impl Router {
             "TS.MGET" | "TS.MRANGE" | "TS.MREVRANGE" => Special::Series,
             "TS.QUERYINDEX" | "TS.QUERYLABELS" => Special::Union,
             "SCAN" => return self.scan(key, traits, &shards, args),
+            "SWAPDB" => return self.send_to_everyone(key, traits, ResponsePolicy::AllSucceeded, args),
             "LASTSAVE" => return self.send_to_everyone(key, traits, ResponsePolicy::AggMin, args),
             "PUBSUB|NUMPAT" => {
                 Special::Sum { less: self.context.audience.repeated_patterns(shards.len()), more: 0 }
@@ -99,6 +101,9 @@ impl Router {
             Ok(options) => options,
             Err(text) => return self.answer(key, Outcome::Error, |out| encode::error(out, text)),
         };
+        if !self.division.is_cluster() {
+            return self.scan_fixed(key, traits, options.cursor, args);
+        }
         let shards = serving.len() as u32;
         let snapshot = self.snapshot.clone();
         let refuse =
@@ -112,10 +117,7 @@ impl Router {
                 // keys found are true in any case, and the cursor carries the map it began with.
                 let slot = snapshot.topology.slot_ranges(*asked).first().and_then(|range| Slot::new(range.0));
                 self.ask_parts(key, special, &[(*asked, slot)], traits, false, 1, |out, _| {
-                    encode::array_head(out, args.len());
-                    encode::bulk(out, args.at(0));
-                    encode::bulk(out, cursor.to_string().as_bytes());
-                    args.iter().skip(2).for_each(|word| encode::bulk(out, word));
+                    scan_at(args, cursor, out);
                 });
             }
             Some(Cursor::Check { .. }) => {
@@ -126,6 +128,32 @@ impl Router {
             }
             Some(Cursor::Slots(window)) => self.scan_slots(key, traits, serving, window, options),
         }
+    }
+
+    /// One step of SCAN where keys never leave their shard.
+    fn scan_fixed(&mut self, key: ClientKey, traits: Traits, number: u64, args: Args<'_>) {
+        let snapshot = self.snapshot.clone();
+        let topology = &snapshot.topology;
+        let homes = self.division.homes();
+        let shards = homes.len() as u32;
+        let tag = |shard: u32| {
+            let owner = homes.get(shard as usize).and_then(|home| topology.owner(*home));
+            scan_fixed::tag(owner.map(|owner| topology.node(topology.shard(owner).primary)))
+        };
+        let (shard, cursor) = match scan_fixed::decode(number, shards, tag) {
+            None => return self.answer(key, Outcome::Error, |out| encode::error(out, CURSOR)),
+            Some(Step::Done) => return self.answer(key, Outcome::Ok, scan_fixed::write_end),
+            Some(Step::Ask { shard, cursor }) => (shard, cursor),
+        };
+        let home = homes.get(shard as usize).copied();
+        let Some((home, owner)) = home.and_then(|home| Some((home, topology.owner(home)?))) else {
+            return self.fail_at_once(key, FailureKind::SlotUnserved);
+        };
+        let special = Special::ScanFixed { tag: tag(shard), shard, shards, from_start: cursor == 0 };
+        // With a slot it is tried again like any read, on whoever is the primary then; see `scan_fixed`.
+        self.ask_parts(key, special, &[(owner, Some(home))], traits, false, 1, |out, _| {
+            scan_at(args, cursor, out);
+        });
     }
 
     fn scan_slots(
@@ -158,7 +186,7 @@ impl Router {
         // Never a replica: one that lags may not have the key yet, and it would be lost.
         let traits = Traits { primary: true, ..Traits::default() };
         for (part, name) in wanted.0.iter().enumerate() {
-            let slot = Slot::of(name);
+            let slot = self.division.slot(name);
             let request = self.part(key, ticket, part as u32, Some(slot), traits);
             self.send(request, slot, |out| encode::request(out, &[b"TYPE", name.as_slice()]));
         }
@@ -197,7 +225,8 @@ impl Router {
     ) {
         let parts = (asked.len() * count) as u32;
         let Some(client) = self.client_mut(key) else { return };
-        let resp3 = client.resp3;
+        // What is asked aside concerns the node, not a database.
+        let (resp3, database) = (client.resp3, if aside { 0 } else { client.database });
         let ticket = client.replies.open_gather(Gather::special(special, parts));
         client.in_flight += parts;
         client.writes_in_flight += if traits.write { parts } else { 0 };
@@ -207,7 +236,7 @@ impl Router {
                 let request: Request = self.part(key, ticket, (place * count + nth) as u32, *slot, traits);
                 // Looked up for each: one that cannot be queued may change what there is.
                 let index = if aside { Lane::ASIDE } else { 0 };
-                let id = self.connection_of(node, Lane { resp3, readonly: false, index });
+                let id = self.connection_of(node, Lane { resp3, readonly: false, database, index });
                 self.enqueue(id, request, |out| write(out, nth));
             }
         }
@@ -253,6 +282,14 @@ impl ScanOptions {
         }
         Ok(options)
     }
+}
+
+/// A client's SCAN with a node's own cursor in it.
+fn scan_at(args: Args<'_>, cursor: u64, out: &mut Vec<u8>) {
+    encode::array_head(out, args.len());
+    encode::bulk(out, args.at(0));
+    encode::bulk(out, cursor.to_string().as_bytes());
+    args.iter().skip(2).for_each(|word| encode::bulk(out, word));
 }
 
 fn number(text: &[u8]) -> Option<i64> {

@@ -6,7 +6,7 @@ use super::router::Router;
 use crate::admin::counters::Outcome;
 use crate::backend::connection::{ClientKey, Request, Traits};
 use crate::client::gather::Gather;
-use crate::client::local;
+use crate::client::local::{self, greeting};
 use crate::client::transaction::{NotQueued, Transaction};
 use crate::route::failure::FailureKind;
 use crate::route::plan::{Plan, Refusal, Verb, keyless_slot};
@@ -63,7 +63,8 @@ impl Router {
 
     /// WATCH: over a connection of the client's own, which it keeps until EXEC, DISCARD or UNWATCH.
     fn watch(&mut self, key: ClientKey, args: Args<'_>) -> Step {
-        let mut slots = args.iter().skip(1).map(Slot::of);
+        let division = self.division.clone();
+        let mut slots = args.iter().skip(1).map(|key| division.slot(key));
         let Some(slot) = slots.next() else { return Step::Done };
         let Some(client) = self.client_mut(key) else { return Step::Close };
         let (resp3, watching) = (client.resp3, client.pin.as_deref().copied());
@@ -171,7 +172,7 @@ impl Router {
             }
             Plan::Split { spec, kind } => {
                 let mut placed = std::mem::take(&mut self.placed);
-                let one = split::place(kind, args, &mut placed);
+                let one = split::place(kind, args, &self.division, &mut placed);
                 let slot = placed.first().map(|(slot, _)| *slot);
                 self.placed = placed;
                 if one {
@@ -185,7 +186,8 @@ impl Router {
                 self.queue(key, spec, None, args)
             }
             Plan::Refuse(Refusal::Table(command::Refusal::Arity(spec))) if spec.accepts(args.len()) => {
-                self.queue(key, spec, args.get(1).map(Slot::of), args)
+                let slot = args.get(1).map(|first| self.division.slot(first));
+                self.queue(key, spec, slot, args)
             }
             Plan::Refuse(Refusal::Table(command::Refusal::Arity(spec))) if spec.name == "EXEC" => {
                 // As in Redis, this ends the transaction.
@@ -195,6 +197,15 @@ impl Router {
                 self.unwatch(key);
                 self.refuse(key, args, &Refusal::Table(command::Refusal::Arity(spec)));
                 return Step::Done;
+            }
+            Plan::Local { spec } if spec.name == "SELECT" && !self.division.is_cluster() => {
+                self.queue_select(key, spec, args)
+            }
+            // One node does these as part of the whole. A cursor of SCAN is the proxy's, not the node's.
+            Plan::Everyone { spec } | Plan::Shards { spec }
+                if self.division.is_whole() && spec.name != "SCAN" =>
+            {
+                self.queue(key, spec, None, args)
             }
             // What changes the connection itself cannot wait for EXEC: it would decide how to read on.
             Plan::Local { spec } if !changes_the_connection(spec) && !local::needs_others(spec, facade) => {
@@ -255,6 +266,49 @@ impl Router {
         transaction.queue(spec, slot, bytes_max, write).map_err(Refused::NotQueued)
     }
 
+    /// SELECT in a transaction: it holds for what is queued behind it, and for the client afterwards.
+    fn queue_select(
+        &mut self,
+        key: ClientKey,
+        spec: &'static CommandSpec,
+        args: Args<'_>,
+    ) -> Result<(), Refused> {
+        let Ok(database) = greeting::select(args, self.databases()) else {
+            // The error comes with EXEC, as Redis has it.
+            return self.queue_local(key, args);
+        };
+        self.queue(key, spec, None, args)?;
+        if let Some(transaction) = self.client_mut(key).and_then(|client| client.transaction.as_mut()) {
+            transaction.selects(database);
+        }
+        Ok(())
+    }
+
+    /// How many databases clients may select.
+    pub fn databases(&self) -> u16 {
+        match self.division.is_cluster() {
+            true => 1,
+            false => self.context.config.databases_max.min(self.context.snapshots.databases()),
+        }
+    }
+
+    /// A client selects a database. Nothing of it is on its way.
+    pub fn select(&mut self, key: ClientKey, database: u16) {
+        let now = self.now;
+        let Some(client) = self.client_mut(key) else { return };
+        client.database = database;
+        // The connection of its own, which watches keys for it, goes along.
+        let Some(id) = client.pin.as_ref().and_then(|pin| pin.connection) else { return };
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if connection.lane.database != database {
+            let mut select = Vec::new();
+            encode::request(&mut select, &["SELECT", &database.to_string()]);
+            connection.enqueue_swallowed(&select, now);
+            connection.lane.database = database;
+            self.mark_connection(id);
+        }
+    }
+
     fn queue_local(&mut self, key: ClientKey, args: Args<'_>) -> Result<(), Refused> {
         let Some(client) = self.client_mut(key) else { return Ok(()) };
         let bytes_max = client.listener.request_limits.request_bytes_max as usize;
@@ -276,7 +330,7 @@ impl Router {
     /// EXEC: the whole transaction goes out.
     fn execute(&mut self, key: ClientKey) {
         let Some(client) = self.client_mut(key) else { return };
-        let Some(transaction) = client.transaction.take() else { return };
+        let Some(mut transaction) = client.transaction.take() else { return };
         if transaction.is_aborted() {
             self.unwatch(key);
             return self.tell(key, "EXECABORT Transaction discarded because of previous errors.");
@@ -287,7 +341,7 @@ impl Router {
         let local = self.answer_queued(key, transaction.local());
         let Some(client) = self.client_mut(key) else { return };
         let pin = client.pin.take();
-        let resp3 = client.resp3;
+        let (resp3, database) = (client.resp3, client.database);
         // Lost, or it speaks what the client spoke before HELLO.
         let connection = pin.as_ref().and_then(|pin| self.connections.get(pin.connection?));
         if pin.is_some() && connection.is_none_or(|connection| connection.lane.resp3 != resp3) {
@@ -304,10 +358,15 @@ impl Router {
             });
         }
         let Some(client) = self.client_mut(key) else { return };
-        let (ticket, part) = match local.is_empty() {
+        let selects = transaction.selected();
+        if selects.is_some() {
+            transaction.come_back_to(database);
+        }
+        let (ticket, part) = match local.is_empty() && selects.is_none() {
             true => (client.replies.open(), None),
-            false => (client.replies.open_gather(Gather::exec(local)), Some(0)),
+            false => (client.replies.open_gather(Gather::exec(local, selects.is_some())), Some(0)),
         };
+        client.selecting = selects.map(|database| (ticket, database));
         let slot = transaction.slot().unwrap_or_else(keyless_slot);
         let request = Request {
             client: key,
@@ -319,7 +378,12 @@ impl Router {
             ahead: transaction.replies_ahead(),
         };
         let Some(id) = pin.and_then(|pin| pin.connection) else {
-            return self.send(request, slot, |out| transaction.write(out));
+            self.send(request, slot, |out| transaction.write(out));
+            if let Some(client) = self.client_mut(key).filter(|_| selects.is_some()) {
+                // In which database the next request is, only the reply tells.
+                client.version = u64::MAX;
+            }
+            return;
         };
         if let Some(client) = self.client_mut(key) {
             client.in_flight += 1;

@@ -67,7 +67,7 @@ pub fn command(
         }
         "COMMAND|DOCS" => match router.context.config.kind {
             BackendKind::Bundled(_) => encode::map_head(out, 0, resp3),
-            BackendKind::Cluster(_) => {
+            _ => {
                 router.send_to_anyone(key, spec, args);
                 return Ok(Answer::Later);
             }

@@ -5,11 +5,14 @@ use crate::client::replies::Withhold;
 use crate::client::state::Client;
 use pointsman_protocol::resp::{Args, encode};
 
-/// `SELECT index`: a cluster has one database, and so have we.
-pub fn select(args: Args<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
-    database(decimal(args.at(1))?)?;
-    encode::simple(out, "OK");
-    Ok(())
+/// `SELECT index`, of so many databases: gives the index.
+pub fn select(args: Args<'_>, databases: u16) -> Result<u16, Refused> {
+    let index = decimal(args.at(1))?;
+    match u16::try_from(index) {
+        Ok(index) if index < databases => Ok(index),
+        // Beyond those there are it is wrong as it is where there is one.
+        _ => database(index.max(1)).map(|()| 0),
+    }
 }
 
 /// `SWAPDB a b` where there is only one.
@@ -122,6 +125,7 @@ pub fn hello(client: &mut Client, args: Args<'_>, out: &mut Vec<u8>) -> Result<(
 /// Back to how the connection began; what protects it from eviction stays, as in Redis.
 pub fn reset(client: &mut Client) {
     client.resp3 = false;
+    client.database = 0;
     client.authenticated = client.listener.password.is_none();
     client.replies.withhold(Withhold::Nothing);
     if let Some(identity) = &mut client.identity {

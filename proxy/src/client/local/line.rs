@@ -17,7 +17,7 @@ pub fn of(client: &Client, now: u64) -> String {
     // Writing to a string cannot fail.
     let _ = writeln!(
         line,
-        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db=0 sub={channels} psub={patterns} ssub={shards} multi={queued} \
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={channels} psub={patterns} ssub={shards} multi={queued} \
          qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={held} oll=0 omem={held} tot-mem={} \
          events={} cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}",
         client.id,
@@ -28,6 +28,7 @@ pub fn of(client: &Client, now: u64) -> String {
         client.connected.elapsed().as_secs(),
         now.saturating_sub(client.active) / 1_000_000,
         flags(client, identity.no_evict, identity.no_touch),
+        client.database,
         held + size_of::<Client>(),
         if client.write_blocked { "rw" } else { "r" },
         client.last.map_or_else(|| "NULL".to_owned(), |spec| spec.name.to_lowercase()),

@@ -69,10 +69,11 @@ pub enum Answer {
 /// Answers a request that needs no backend.
 pub fn answer(router: &mut Router, key: ClientKey, spec: &'static CommandSpec, args: Args<'_>) -> Step {
     let Some(client) = router.client_mut(key) else { return Step::Close };
-    // The protocol version decides which connections its requests use; it changes only when nothing
+    // The protocol version and the database decide which connections its requests use; they change only when nothing
     // is on its way, so that no request overtakes another. What asks others speaks of a moment, which
     // comes after what the client sent before.
-    if client.in_flight > 0 && (matches!(spec.name, "HELLO" | "RESET") || is_asked_of_others(spec)) {
+    if client.in_flight > 0 && (matches!(spec.name, "HELLO" | "RESET" | "SELECT") || is_asked_of_others(spec))
+    {
         client.paused = true;
         return Step::Wait;
     }
@@ -144,7 +145,11 @@ fn write(
     match spec.name {
         "PING" => ping(args, out)?,
         "ECHO" => encode::bulk(out, args.at(1)),
-        "SELECT" => greeting::select(args, out)?,
+        "SELECT" => {
+            let database = greeting::select(args, router.databases())?;
+            router.select(key, database);
+            encode::simple(out, "OK");
+        }
         "SWAPDB" => greeting::swapdb(args, out)?,
         "MOVE" => return Err(greeting::move_key(args)),
         "AUTH" => {

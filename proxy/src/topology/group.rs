@@ -1,0 +1,108 @@
+//! Which node of a group without cluster mode is its primary. Pure: what the nodes said in, a choice out.
+//!
+//! Nothing but the nodes themselves tells here, and two may claim it: the old primary came back before
+//! anybody made it a replica, or somebody promoted a replica by hand while its primary lived on. Then
+//!
+//! 1. one whose history was continued by the other is the older one and does not count;
+//! 2. the one that more replicas follow counts,
+//! 3. then the one that the proxy uses already,
+//! 4. then the one that is further in its history.
+//!
+//! "A topology never goes back" means here: once a primary is in use, another node is believed only if it
+//! continues the history of the one in use, or that one says itself that it is a replica, or has fewer
+//! replicas, or has not answered for [`SILENT_ROUNDS`] rounds. So an old primary that comes back, with or
+//! without its data, does not take over while the new one is there. A node that says that it is a
+//! replica is never a primary.
+
+use super::role::Role;
+use pointsman_protocol::HostPort;
+use std::cmp::Reverse;
+
+/// Rounds in a row that a primary in use must be silent before a node that knows nothing of its history
+/// is believed.
+pub const SILENT_ROUNDS: u32 = 3;
+
+/// What a node said, and where it is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Where it is reached.
+    pub address: HostPort,
+    /// What it said.
+    pub role: Role,
+}
+
+/// The primary in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InUse {
+    /// Where it is reached.
+    pub address: HostPort,
+    /// Its history when it was last heard.
+    pub history: String,
+    /// Rounds in a row without an answer from it.
+    pub silent_rounds: u32,
+}
+
+/// Whom to believe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice<'a> {
+    /// This node is the primary.
+    Primary(&'a Told),
+    /// This node says so, and is not believed yet.
+    Doubtful(&'a Told),
+    /// No node says so.
+    Nobody,
+}
+
+/// Chooses among the nodes that answered.
+pub fn choose<'a>(told: &'a [Told], in_use: Option<&InUse>) -> Choice<'a> {
+    let claims = || told.iter().filter(|node| node.role.is_primary);
+    let is_superseded = |node: &Told| {
+        !node.role.history.is_empty()
+            && claims().any(|other| other.role.before.as_ref() == Some(&node.role.history))
+    };
+    let is_used = |node: &Told| in_use.is_some_and(|in_use| in_use.address == node.address);
+    let best = claims()
+        .filter(|node| !is_superseded(node))
+        .max_by_key(|node| (followers(told, node), is_used(node), node.role.offset, Reverse(&node.address)));
+    match best {
+        None => Choice::Nobody,
+        Some(best) if in_use.is_none_or(|in_use| is_believed(told, best, in_use)) => Choice::Primary(best),
+        Some(best) => Choice::Doubtful(best),
+    }
+}
+
+fn is_believed(told: &[Told], claim: &Told, in_use: &InUse) -> bool {
+    let continues = claim.role.history == in_use.history
+        || claim.role.before.as_ref().is_some_and(|before| *before == in_use.history);
+    let used = told.iter().find(|node| node.address == in_use.address);
+    claim.address == in_use.address
+        || continues
+        || match used {
+            Some(used) => !used.role.is_primary || followers(told, claim) > followers(told, used),
+            None => in_use.silent_rounds >= SILENT_ROUNDS,
+        }
+}
+
+/// How many nodes follow this one: linked, and with its history.
+fn followers(told: &[Told], primary: &Told) -> usize {
+    told.iter()
+        .filter(|node| {
+            !node.role.is_primary && node.role.link_up && node.role.history == primary.role.history
+        })
+        .count()
+}
+
+/// The nodes that have the primary's data, or will: replicas with its history.
+pub fn replicas<'a>(told: &'a [Told], primary: &Told) -> Vec<&'a Told> {
+    told.iter()
+        .filter(|node| {
+            !node.role.is_primary
+                && node.role.history == primary.role.history
+                && node.address != primary.address
+        })
+        .collect()
+}
+
+#[cfg(test)]
+#[path = "group_tests.rs"]
+mod tests;

@@ -1,0 +1,82 @@
+use super::*;
+use pointsman_protocol::NodeId;
+use pointsman_protocol::topology::Epoch;
+
+fn told(port: u16, id: u8, is_primary: bool) -> Told {
+    let role = Role {
+        is_primary,
+        run_id: Some(NodeId::from_bytes([id; 20])),
+        history: "a".to_owned(),
+        link_up: !is_primary,
+        ..Role::default()
+    };
+    Told { address: HostPort::new("h", port), role }
+}
+
+fn group() -> Group {
+    Group {
+        name: "primary".to_owned(),
+        slots: (0, SLOTS - 1),
+        seeds: vec![HostPort::new("h", 1)],
+        view: None,
+        in_use: None,
+        complained: false,
+    }
+}
+
+fn heard(told: Vec<Told>) -> Heard {
+    Heard { told, errors: Vec::new() }
+}
+
+#[test]
+fn the_epoch_rises_with_each_new_primary_and_only_then() {
+    let mut groups = [group()];
+    let mut before = Topology::empty();
+    assert!(build(&groups, &before).is_none(), "nothing is known");
+    for (what, told, epoch) in [
+        ("the first", vec![told(1, 1, true)], 1),
+        ("the same", vec![told(1, 1, true)], 1),
+        ("a replica more", vec![told(1, 1, true), told(2, 2, false)], 1),
+        ("restarted in its place", vec![told(1, 9, true), told(2, 2, false)], 2),
+        ("a failover", vec![told(1, 9, false), told(2, 2, true)], 3),
+        ("nobody answers: what is published stays", vec![], 3),
+        ("and back", vec![told(1, 9, true), told(2, 2, false)], 4),
+    ] {
+        groups[0].learn(&heard(told), "b");
+        before = build(&groups, &before).unwrap();
+        assert_eq!(before.epoch(), Epoch(epoch), "{what}");
+        assert_eq!(before.slots_covered(), usize::from(SLOTS), "{what}");
+    }
+    assert_eq!(before.primary_of(pointsman_protocol::Slot::ZERO).unwrap().port(), 1);
+}
+
+#[test]
+fn a_silent_primary_is_counted_and_not_given_up() {
+    let mut group = group();
+    assert!(group.learn(&heard(vec![told(1, 1, true)]), "b"));
+    for round in 1..4 {
+        assert!(!group.learn(&heard(vec![told(2, 2, false)]), "b"));
+        assert_eq!(group.in_use.as_ref().unwrap().silent_rounds, round);
+        assert_eq!(group.view.as_ref().unwrap().primary.address.port(), 1);
+    }
+    group.learn(&heard(vec![told(1, 1, true)]), "b");
+    assert_eq!(group.in_use.as_ref().unwrap().silent_rounds, 0);
+}
+
+#[test]
+fn a_node_under_two_addresses_is_one_node() {
+    let seeds = [HostPort::new("z", 1)];
+    let seed = Told { address: seeds[0].clone(), ..told(1, 1, true) };
+    let kept = one_address_each(vec![told(1, 1, true), seed, told(3, 3, false), told(2, 3, false)], &seeds);
+    let addresses: Vec<String> = kept.iter().map(|node| node.address.to_string()).collect();
+    assert_eq!(addresses, ["z:1", "h:2"]);
+}
+
+#[test]
+fn databases_as_redis_tells_them() {
+    let bulk = |text: &str| OwnedFrame::BulkString(text.as_bytes().to_vec());
+    assert_eq!(databases(&OwnedFrame::Array(vec![bulk("databases"), bulk("16")])), Some(16));
+    assert_eq!(databases(&OwnedFrame::Array(vec![bulk("databases"), bulk("99999")])), Some(u16::MAX));
+    assert_eq!(databases(&OwnedFrame::Array(vec![])), None);
+    assert_eq!(databases(&OwnedFrame::Array(vec![bulk("databases"), bulk("x")])), None);
+}
