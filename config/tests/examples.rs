@@ -30,6 +30,7 @@ fn every_example_is_valid() {
     }
     let wanted = [
         "full.yaml",
+        "job-frameworks.yaml",
         "legacy-client.yaml",
         "read-write-splitting.yaml",
         "shared-endpoint.yaml",

@@ -1,4 +1,4 @@
-"""What Debian packages: hiredis, phpredis, redis-rb and Redis.pm, over a real cluster."""
+"""What Debian packages: hiredis, phpredis, redis-rb, Redis.pm, and Sidekiq, over a real cluster."""
 
 import pathlib
 import subprocess
@@ -7,6 +7,7 @@ import unittest
 
 import programs
 from cluster import Cluster, PointsmanAtCluster
+from workers import Worker
 
 cluster = None
 pointsman = None
@@ -50,6 +51,18 @@ class Native(programs.Recorded):
 
     def test_t28_redis_pm(self):
         self.run_program("redis-pm", programs.needs("perl", "libredis-perl"), programs.NATIVE / "redis_perl.pl")
+
+    def test_t28_sidekiq(self):
+        """Its heartbeat is a transaction over several slots."""
+        ruby, sidekiq = programs.needs("ruby", "ruby"), programs.needs("sidekiq", "ruby-sidekiq")
+        behind = PointsmanAtCluster(cluster, *programs.ONE_REDIS)
+        self.addCleanup(behind.stop)
+        recorder = self.record(behind.port)
+        worker = [sidekiq, "--require", "./sidekiq_jobs.rb", "--concurrency", "5", "--queue", "default", "--queue", "low"]
+        with Worker(worker, programs.NATIVE, POINTSMAN_PORT=str(recorder.port)) as running:
+            programs.run(self, recorder.port, [ruby, programs.NATIVE / "sidekiq_client.rb"])
+            self.assertNotIn("CROSSSLOT", running.output())
+        programs.judge_work(self, recorder, "sidekiq")
 
 
 if __name__ == "__main__":

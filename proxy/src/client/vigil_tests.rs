@@ -7,7 +7,7 @@ fn read(line: &str) -> Result<Option<Asked>, &'static str> {
     let spec = command::resolve(words.args()).unwrap();
     let mut found = Vec::new();
     keys::find(spec, words.args(), &mut found).unwrap();
-    Asked::read(spec, words.args(), &found)
+    Asked::read(spec, words.args(), &found, &Division::Slots)
 }
 
 fn vigil(line: &str) -> Vigil {

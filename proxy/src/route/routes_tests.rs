@@ -67,7 +67,12 @@ const CONSIDERED: &[(&str, &str)] = &[
 
 fn kind(route: Route, spec: &CommandSpec) -> &'static str {
     match route {
-        Route::OneKey(_) | Route::Cursor(_) | Route::Keys | Route::Block | Route::Split(_) => "keys",
+        Route::OneKey(_)
+        | Route::Cursor(_)
+        | Route::Keys
+        | Route::Across
+        | Route::Block
+        | Route::Split(_) => "keys",
         Route::Everyone => "everyone",
         Route::Shards if spec.name.starts_with("FT.") => "one shard",
         Route::Shards => "shards",
@@ -121,6 +126,9 @@ fn t34_what_has_keys_goes_by_all_of_them() {
                     "{}",
                     spec.name
                 );
+            }
+            Route::Across => {
+                assert!(algebra::computes(spec.name) && spec.pattern != KeyPattern::None, "{}", spec.name)
             }
             Route::Block => {
                 assert!(spec.flags.has(Flags::BLOCKING) && spec.pattern != KeyPattern::None, "{}", spec.name);

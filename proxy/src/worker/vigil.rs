@@ -40,7 +40,7 @@ impl Router {
         if client.in_flight > 0 {
             return self.wait(key);
         }
-        let asked = match Asked::read(spec, args, &self.keys) {
+        let asked = match Asked::read(spec, args, &self.keys, &self.division) {
             Ok(Some(asked)) => asked,
             Ok(None) => {
                 self.refuse(key, args, &Refusal::CrossSlot);
@@ -72,7 +72,7 @@ impl Router {
     /// Looks at every key.
     fn look(&mut self, key: ClientKey) {
         let Some(vigil) = self.client_mut(key).and_then(|client| client.vigil.as_ref()) else { return };
-        let slots = vigil.slots();
+        let slots = vigil.slots().to_vec();
         for (place, slot) in slots.into_iter().enumerate() {
             // Gone once a look could not even be sent, and was the last.
             let Some(vigil) = self.client_mut(key).and_then(|client| client.vigil.as_ref()) else { return };

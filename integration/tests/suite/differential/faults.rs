@@ -7,13 +7,14 @@ use super::grammar::Mark;
 use super::pair::Pair;
 use super::rules::Needed;
 use super::slots::split_off;
-use super::stream::{Stream, Unit};
+use super::stream::{Stream, Unit, row_of};
 use super::words::{Request, TAGS, Words};
 use pointsman_integration::client::words;
 use pointsman_integration::eventually::{StopOnDrop, check, within};
 use pointsman_integration::mover::{Moves, slots_of};
 use pointsman_integration::reply::show_request;
 use pointsman_integration::{Cluster, Pointsman, Random, RedisServer, Reply, Setup, workload};
+use pointsman_protocol::command::KeyPattern;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -31,7 +32,9 @@ fn is_left_alone(line: &str) -> bool {
     // (A range by name of members whose scores differ means what the encoding makes of it.)
     let named = ["OBJECT", "DUMP", "MEMORY", "XINFO STREAM", "!COPY"];
     let kept_otherwise = line.contains("LEX");
-    let is_named = named.iter().any(|name| line.starts_with(name));
+    // (One that waits for a moment may wait for the slot instead.)
+    let waits = line.contains("<wait");
+    let is_named = named.iter().any(|name| line.starts_with(name)) || waits;
     !line.starts_with('@') && line.contains('<') && !is_named && !kept_otherwise && !line.starts_with("KEYS")
 }
 
@@ -91,13 +94,22 @@ fn compare(pointsman: &Pointsman, server: &RedisServer, stream: &Stream, prefix:
         if units.is_empty() {
             continue;
         }
-        if let Err(difference) = pair.say(&units, &mut random, &mut needed) {
+        // Keys on both sides of a move may be refused while what was sent behind is executed; the proxy tells that
+        // then (see ARCHITECTURE), a single server has no such thing. So several keys come alone.
+        let spoken = units.chunk_by(|one, next| !has_several_keys(one) && !has_several_keys(next));
+        for difference in spoken.filter_map(|units| pair.say(units, &mut random, &mut needed).err()) {
             let before: Vec<String> =
                 units.iter().flat_map(|unit| &unit.requests).map(|request| show_request(request)).collect();
             panic!("{prefix} round {round}: {difference}\n  in the batch\n    {}", before.join("\n    "));
         }
     }
     println!("{prefix} alike without being the same bytes:\n{}", needed.summary());
+}
+
+fn has_several_keys(unit: &Unit) -> bool {
+    unit.requests.iter().any(|request| {
+        row_of(request).is_some_and(|spec| !matches!(spec.pattern, KeyPattern::One(_) | KeyPattern::None))
+    })
 }
 
 /// How long nodes wait before they take another for dead, in milliseconds.

@@ -21,6 +21,8 @@ enum How {
     Within(i64),
     /// The same bytes in another order, but for a checksum at the end.
     Bytes,
+    /// As many bytes.
+    Length,
     /// The same number of elements of the same types.
     Shape,
     /// Both are errors that say this.
@@ -68,6 +70,13 @@ const RULES: &[Rule] = &[
         why: "the same",
     },
     Rule {
+        name: "order not asked for",
+        rows: &["SORT", "SORT_RO"],
+        when: |request| request.iter().any(|word| word == b"nosort"),
+        how: How::Shape,
+        why: "SORT BY nosort of a set takes members as they come, and so LIMIT others",
+    },
+    Rule {
         name: "order of functions",
         rows: &["FUNCTION|LIST"],
         when: |_| true,
@@ -80,6 +89,13 @@ const RULES: &[Rule] = &[
         when: |_| true,
         how: How::Bytes,
         why: "the same, inside a payload, and so another checksum",
+    },
+    Rule {
+        name: "clock in a dump",
+        rows: &["DUMP"],
+        when: |_| true,
+        how: How::Length,
+        why: "what a stream's consumers have been given is dumped with its time",
     },
     Rule {
         name: "chance",
@@ -246,6 +262,7 @@ impl How {
             How::Lines => lines(ours) == lines(theirs),
             How::Within(span) => within(&ours.0, &theirs.0, span),
             How::Bytes => bytes(ours).is_some_and(|ours| Some(ours) == bytes(theirs)),
+            How::Length => ours.0.len() == theirs.0.len(),
             How::Shape => shape(&ours.0, &theirs.0),
             How::Errors(_) | How::Anything => true,
         }
@@ -333,6 +350,8 @@ mod tests {
             (How::Lines, "*2 *1 :1 *1 :2 ", "*2 *1 :2 *1 :2 ", false),
             (How::Bytes, "$12 ab0123456789 ", "$12 ba0123456780 ", true),
             (How::Bytes, "$12 ab0123456789 ", "$12 aa0123456789 ", false),
+            (How::Length, "$2 ab ", "$2 cd ", true),
+            (How::Length, "$2 ab ", "$3 abc ", false),
             (How::Shape, "*2 $1 a :1 ", "*2 $2 bb :7 ", true),
             (How::Shape, "*2 $1 a :1 ", "*2 $-1 :7 ", false),
             (How::Shape, "-ERR ", "-ERR ", false),

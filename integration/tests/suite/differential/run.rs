@@ -23,7 +23,7 @@ const BATCH: usize = 40;
 /// Bytes in one batch: less than what sockets take without being read.
 const BATCH_BYTES: usize = 32 * 1024;
 /// A run that found so many differences has found enough.
-const DIFFERENCES_MAX: usize = 60;
+const DIFFERENCES_MAX: usize = 12;
 /// Each row is drawn so often in so many requests.
 const EACH: usize = 10;
 const OF: usize = 40_000;

@@ -5,7 +5,7 @@ use super::stream::Unit;
 use std::time::{Duration, Instant};
 
 /// Whoever reads a failing test waits this long at most.
-const SPAN: Duration = Duration::from_secs(8);
+const SPAN: Duration = Duration::from_secs(20);
 
 /// The units that are left, and what they show; `None` if they show nothing when they are said again.
 /// `replay` says units to servers that hold nothing.
