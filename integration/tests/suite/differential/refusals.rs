@@ -30,7 +30,8 @@ pub const CROSS_SLOT: &Refused = &REFUSED[0];
 /// The table, in the order of the README.
 pub const REFUSED: &[Refused] = &[
     Refused {
-        what: "Keys in several slots, except for the commands that are split",
+        what: "Keys in several slots, except for the commands that are split and what a listener's keys allow (set \
+               algebra, transactions, BLPOP)",
         rows: &[],
         answers: &["CROSSSLOT Keys in request don't hash to the same slot"],
         examples: &[
