@@ -129,8 +129,8 @@ const RULES: &[Rule] = &[
         name: "memory",
         rows: &["MEMORY|USAGE"],
         when: |_| true,
-        how: How::Within(1500),
-        why: "an entry of a cluster node is linked to its slot, and the heights in a skip list are drawn by chance",
+        how: How::Shape,
+        why: "a cluster node links entries to slots; what is large is estimated from elements drawn by chance",
     },
     Rule {
         name: "own account",

@@ -21,6 +21,7 @@ const FILLING: &[&str] = &[
     "SADD <S> {<m>} {<m>}",
     "SADD <S> {<i>}",
     "ZADD <z> {<score> <m>} {<score> <m>}",
+    "!ZADD <Z> {0 <m>} {0 <m>}",
     "XADD <x> <xid> <m> <v>",
     "XGROUP CREATE <x> g1 0 MKSTREAM",
     "XREADGROUP GROUP g1 c1 COUNT 3 STREAMS <x> >",

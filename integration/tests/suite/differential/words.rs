@@ -19,6 +19,9 @@ const KEYS_OF_A_TYPE: usize = 3;
 /// HyperLogLog, bits.
 const TYPES: &[&str] = &["s", "n", "l", "h", "S", "z", "x", "g", "p", "b"];
 
+/// Names sorted sets whose members all have one score. No other line touches them.
+const EQUAL_SCORES: &str = "Z";
+
 /// Integers as some may write them.
 const ODD_INTEGERS: &[&str] = &[
     "9223372036854775807",
@@ -145,7 +148,7 @@ impl<'a> Words<'a> {
                 key
             }
             "." => self.last_key.clone(),
-            _ if TYPES.contains(&kind) => self.key(kind),
+            _ if TYPES.contains(&kind) || kind == EQUAL_SCORES => self.key(kind),
             "v" => self.value(),
             "m" => self.random.pick(MEMBERS).to_vec(),
             "score" => match self.random.below(12) {
@@ -231,12 +234,13 @@ impl<'a> Words<'a> {
     }
 
     fn key(&mut self, kind: &str) -> Vec<u8> {
-        if self.prefix.is_empty() && !self.strict && self.random.once_in(60) {
+        if self.prefix.is_empty() && !self.strict && kind != EQUAL_SCORES && self.random.once_in(60) {
             self.last_key = self.random.pick(ODD_KEYS).to_vec();
             return self.last_key.clone();
         }
         // Sometimes one of another type.
-        let kind = if self.random.once_in(12) { self.random.word(TYPES) } else { kind };
+        let stray = kind != EQUAL_SCORES && self.random.once_in(12);
+        let kind = if stray { self.random.word(TYPES) } else { kind };
         let number = self.random.below(KEYS_OF_A_TYPE);
         let tag = match self.tag {
             // Now and then a key is elsewhere than the others.
