@@ -96,8 +96,9 @@ fn compare(pointsman: &Pointsman, server: &RedisServer, stream: &Stream, prefix:
         }
         // Keys on both sides of a move may be refused while what was sent behind is executed; the proxy tells that
         // then (see ARCHITECTURE), a single server has no such thing. So several keys come alone.
-        let spoken = units.chunk_by(|one, next| !has_several_keys(one) && !has_several_keys(next));
-        for difference in spoken.filter_map(|units| pair.say(units, &mut random, &mut needed).err()) {
+        let mut spoken = units.chunk_by(|one, next| !has_several_keys(one) && !has_several_keys(next));
+        let wrong = spoken.find_map(|units| pair.say(units, &mut random, &mut needed).err());
+        if let Some(difference) = wrong {
             let before: Vec<String> =
                 units.iter().flat_map(|unit| &unit.requests).map(|request| show_request(request)).collect();
             panic!("{prefix} round {round}: {difference}\n  in the batch\n    {}", before.join("\n    "));
