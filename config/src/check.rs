@@ -151,6 +151,7 @@ fn listener(
         &[("primary", ReadPolicy::Primary), ("prefer_replica", ReadPolicy::PreferReplica)],
         ReadPolicy::Primary,
     );
+    let monitor = section.choice("monitor", &[("on", true), ("off", false)], true);
     let across = section.choice("blocking_across_slots", &[("refuse", false), ("poll", true)], false);
     let poll = Duration::from_millis(section.number("blocking_poll_ms").value);
     let listener = Listener {
@@ -159,6 +160,7 @@ fn listener(
         backend: backend_of(section, backends),
         password: password(section, outside),
         reads: Reads { policy: policy.value, max_lag_bytes: section.number("max_lag_bytes").value },
+        monitor: monitor.value,
         cross_slot: CrossSlot {
             compute: section.choice("cross_slot", &[("refuse", false), ("compute", true)], false).value,
             bytes_max: section.number("cross_slot_bytes_max").value as usize,

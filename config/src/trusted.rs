@@ -64,6 +64,8 @@ pub struct Listener {
     pub password: Option<Secret>,
     /// Where reads may go.
     pub reads: Reads,
+    /// Whether its clients may see what all clients of the backend send.
+    pub monitor: bool,
     /// What becomes of set algebra over several slots.
     pub cross_slot: CrossSlot,
     /// What becomes of transactions over several slots.
@@ -183,6 +185,12 @@ pub struct Backend {
     pub script_bytes_max: usize,
     /// Different channels, patterns and shard channels of all clients of one worker.
     pub subscriptions_max: usize,
+    /// Keys that tracking clients of one worker may keep, each counted once a client.
+    pub tracking_keys_max: usize,
+    /// Bytes of these keys.
+    pub tracking_bytes_max: usize,
+    /// Requests of each worker that MONITOR shows in one second.
+    pub monitor_per_second: u32,
     /// Databases that clients may select, where the nodes have several.
     pub databases_max: u16,
     /// How the slot map is kept fresh.
