@@ -152,8 +152,6 @@ fn listener(
         ReadPolicy::Primary,
     );
     let monitor = section.choice("monitor", &[("on", true), ("off", false)], true);
-    let across = section.choice("blocking_across_slots", &[("refuse", false), ("poll", true)], false);
-    let poll = Duration::from_millis(section.number("blocking_poll_ms").value);
     let listener = Listener {
         name: name.value.unwrap_or_else(|| listen.value.to_string()),
         listen: listen.value,
@@ -173,7 +171,10 @@ fn listener(
                 MultiAcrossSlots::Refuse,
             )
             .value,
-        blocking_across_slots: across.value.then_some(poll),
+        blocking_across_slots: section
+            .choice("blocking_across_slots", &[("refuse", false), ("poll", true)], false)
+            .value,
+        blocking_poll: Duration::from_millis(section.number("blocking_poll_ms").value),
         cluster_facade: section.choice("cluster_facade", &[("false", false), ("true", true)], false).value,
         advertise: advertise(section),
         limits: limits(&section.child("client_limits", "listeners[].client_limits")),

@@ -60,7 +60,7 @@ fn an_empty_file_is_the_embedded_default() {
         CrossSlot { compute: false, bytes_max: 8 << 20, worker_bytes_max: 64 << 20 }
     );
     assert_eq!(listener.multi_across_slots, MultiAcrossSlots::Refuse);
-    assert_eq!(listener.blocking_across_slots, None);
+    assert_eq!((listener.blocking_across_slots, listener.blocking_poll), (false, Duration::from_millis(20)));
     let limits = listener.limits;
     assert_eq!((limits.clients_max, limits.inflight_max, limits.args_max), (10_000, 1024, 1 << 20));
     assert_eq!(

@@ -70,9 +70,10 @@ pub struct Listener {
     pub cross_slot: CrossSlot,
     /// What becomes of transactions over several slots.
     pub multi_across_slots: MultiAcrossSlots,
-    /// Whether commands may wait for keys of several slots (BLPOP and its like): the longest rest between two
-    /// looks at them. `None` refuses them, with CROSSSLOT.
-    pub blocking_across_slots: Option<Duration>,
+    /// Whether commands may wait for keys of several slots (BLPOP and its like); otherwise CROSSSLOT.
+    pub blocking_across_slots: bool,
+    /// The longest rest between two looks at such keys. Unused without `blocking_across_slots`.
+    pub blocking_poll: Duration,
     /// Whether the proxy presents itself as a cluster of one node.
     pub cluster_facade: bool,
     /// That node's address, as clients are told it; `None` for the one that each of them connected to. Unused

@@ -82,7 +82,7 @@ impl ListenerContext {
             monitor: config.monitor,
             cross_slot: config.cross_slot,
             multi_across_slots: config.multi_across_slots,
-            blocking_across_slots: config.blocking_across_slots,
+            blocking_across_slots: config.blocking_across_slots.then_some(config.blocking_poll),
             facade: config.cluster_facade,
             advertise: config.advertise.clone(),
             request_limits: RequestLimits {
