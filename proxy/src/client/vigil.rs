@@ -9,6 +9,7 @@
 //! What moves elements from one slot to another (BLMOVE) and what reads streams is not done this way.
 
 use super::replies::Ticket;
+use crate::route::division::Division;
 use pointsman_protocol::Slot;
 use pointsman_protocol::command::CommandSpec;
 use pointsman_protocol::command::keys::KeyRef;
@@ -142,8 +143,8 @@ impl Vigil {
     }
 
     /// The slots of its keys, in their order.
-    pub fn slots(&self) -> Vec<Slot> {
-        self.asked.keys.iter().map(|key| Slot::of(key)).collect()
+    pub fn slots(&self, division: &Division) -> Vec<Slot> {
+        self.asked.keys.iter().map(|key| division.slot(key)).collect()
     }
 
     /// Appends the question whether anything is under a key.

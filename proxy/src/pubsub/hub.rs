@@ -102,6 +102,8 @@ pub struct Hub {
     /// Primaries that own slots; the one that PUBLISH goes to comes first.
     primaries: Vec<HostPort>,
     home: Option<HostPort>,
+    /// What is published at one node is heard at all.
+    has_bus: bool,
     failing: HashMap<HostPort, Failing>,
     /// Topics that are asked for again later.
     retries: Vec<TopicId>,
@@ -119,6 +121,7 @@ impl Hub {
             next_serial: 1,
             primaries: Vec::new(),
             home: None,
+            has_bus: true,
             failing: HashMap::new(),
             retries: Vec::new(),
             patience,
@@ -127,6 +130,14 @@ impl Hub {
         };
         hub.adopt(snapshot, now);
         hub
+    }
+
+    /// The same where nodes do not pass on to each other what is published: only the one that PUBLISH goes
+    /// to can be the home.
+    pub fn without_bus(mut self, now: u64) -> Hub {
+        self.has_bus = false;
+        self.choose_home(now);
+        self
     }
 
     /// Who is subscribed to what.
@@ -221,9 +232,13 @@ impl Hub {
             |address: &&HostPort| self.failing.get(*address).is_some_and(|failing| failing.until > now);
         // Every change may cost messages, so the home stays while it can.
         let stays = self.home.as_ref().filter(|home| self.primaries.contains(home) && !fails(home));
-        let choice = stays
-            .or_else(|| self.primaries.iter().find(|address| !fails(address)))
-            .or(self.primaries.first());
+        let topology = &self.snapshot.topology;
+        let published_at = topology.primary_of(keyless_slot());
+        let choice = if !self.has_bus {
+            published_at
+        } else {
+            stays.or_else(|| self.primaries.iter().find(|address| !fails(address))).or(self.primaries.first())
+        };
         if choice == self.home.as_ref() {
             return false;
         }
