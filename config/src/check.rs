@@ -15,7 +15,10 @@ use crate::reader::{Reader, Section, Value};
 use crate::secret::Secret;
 use crate::suggest::{did_you_mean, nearest};
 use crate::tree::{Content, Node};
-use crate::trusted::{Admin, Backend, ClientLimits, Config, Listener, Log, LogFormat, ReadPolicy, Reads};
+use crate::trusted::{
+    Admin, Backend, ClientLimits, Config, CrossSlot, Listener, Log, LogFormat, MultiAcrossSlots, ReadPolicy,
+    Reads,
+};
 use crate::units::Unreadable;
 
 /// Longest name of a listener or backend; names become metric labels.
@@ -156,6 +159,18 @@ fn listener(
         backend: backend_of(section, backends),
         password: password(section, outside),
         reads: Reads { policy: policy.value, max_lag_bytes: section.number("max_lag_bytes").value },
+        cross_slot: CrossSlot {
+            compute: section.choice("cross_slot", &[("refuse", false), ("compute", true)], false).value,
+            bytes_max: section.number("cross_slot_bytes_max").value as usize,
+            worker_bytes_max: section.number("cross_slot_worker_bytes_max").value as usize,
+        },
+        multi_across_slots: section
+            .choice(
+                "multi_across_slots",
+                &[("refuse", MultiAcrossSlots::Refuse), ("best_effort", MultiAcrossSlots::BestEffort)],
+                MultiAcrossSlots::Refuse,
+            )
+            .value,
         blocking_across_slots: across.value.then_some(poll),
         cluster_facade: section.choice("cluster_facade", &[("false", false), ("true", true)], false).value,
         advertise: advertise(section),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pretty_lines::*;
 
-use crate::{BackendKind, Config, LogFormat, Problems, ReadPolicy, Secret};
+use crate::{BackendKind, Config, CrossSlot, LogFormat, MultiAcrossSlots, Problems, ReadPolicy, Secret};
 
 /// Comparing long texts line by line.
 mod pretty_lines {
@@ -55,6 +55,11 @@ fn an_empty_file_is_the_embedded_default() {
     );
     assert_eq!((listener.backend, &listener.password), (0, &None));
     assert_eq!((listener.reads.policy, listener.reads.max_lag_bytes), (ReadPolicy::Primary, 1 << 20));
+    assert_eq!(
+        listener.cross_slot,
+        CrossSlot { compute: false, bytes_max: 8 << 20, worker_bytes_max: 64 << 20 }
+    );
+    assert_eq!(listener.multi_across_slots, MultiAcrossSlots::Refuse);
     assert_eq!(listener.blocking_across_slots, None);
     let limits = listener.limits;
     assert_eq!((limits.clients_max, limits.inflight_max, limits.args_max), (10_000, 1024, 1 << 20));
@@ -247,9 +252,9 @@ p.yaml:4: log.level = inof: 'inof' is no log level; allowed: off, error, warn, i
 p.yaml:7: drain_timeout_ms = 5s: the unit is part of the key, so the value is a plain number of milliseconds; allowed: whole milliseconds from 0 to 3600000; write 5000
 p.yaml:9: listeners[0].listen = localhost:6379: not an address to listen on; allowed: an IP address and a port, like 127.0.0.1:6379 or \"[::1]:6379\"; write 127.0.0.1:6379
 p.yaml:10: listeners[0].backend = mian: there is no such backend; allowed: main, other, third, fourth; did you mean 'main'?
-p.yaml:11: listeners[0].raeds: unknown key; allowed: listen, name, backend, password, password_env, password_file, reads, max_lag_bytes, blocking_across_slots, blocking_poll_ms, cluster_facade, advertise, client_limits; did you mean 'reads'?
-p.yaml:12: listeners[0].inflight_max: unknown key; allowed: listen, name, backend, password, password_env, password_file, reads, max_lag_bytes, blocking_across_slots, blocking_poll_ms, cluster_facade, advertise, client_limits; 'inflight_max' belongs under client_limits
-p.yaml:13: listeners[0].pasword: unknown key; allowed: listen, name, backend, password, password_env, password_file, reads, max_lag_bytes, blocking_across_slots, blocking_poll_ms, cluster_facade, advertise, client_limits; did you mean 'password'?
+p.yaml:11: listeners[0].raeds: unknown key; allowed: listen, name, backend, password, password_env, password_file, reads, max_lag_bytes, cross_slot, cross_slot_bytes_max, cross_slot_worker_bytes_max, multi_across_slots, blocking_across_slots, blocking_poll_ms, cluster_facade, advertise, client_limits; did you mean 'reads'?
+p.yaml:12: listeners[0].inflight_max: unknown key; allowed: listen, name, backend, password, password_env, password_file, reads, max_lag_bytes, cross_slot, cross_slot_bytes_max, cross_slot_worker_bytes_max, multi_across_slots, blocking_across_slots, blocking_poll_ms, cluster_facade, advertise, client_limits; 'inflight_max' belongs under client_limits
+p.yaml:13: listeners[0].pasword: unknown key; allowed: listen, name, backend, password, password_env, password_file, reads, max_lag_bytes, cross_slot, cross_slot_bytes_max, cross_slot_worker_bytes_max, multi_across_slots, blocking_across_slots, blocking_poll_ms, cluster_facade, advertise, client_limits; did you mean 'password'?
 p.yaml:14: listeners[1].backend: it has to be given, because there are 4 backends; allowed: main, other, third, fourth
 p.yaml:14: listeners[1].listen = 127.0.0.1:6379: admin.listen (line 6) takes 127.0.0.1:6379 already; choose another port for one of them
 p.yaml:15: listeners[1].listen: given twice, first on line 14; keep one of them
@@ -378,7 +383,7 @@ fn single_mistakes() {
         ),
         (
             "listeners: [{ lisen: 127.0.0.1:9180 }]",
-            "1: listeners[0].lisen: unknown key; allowed: listen, name, backend, password, password_env, password_file, reads, max_lag_bytes, blocking_across_slots, blocking_poll_ms, cluster_facade, advertise, client_limits; did you mean 'listen'?",
+            "1: listeners[0].lisen: unknown key; allowed: listen, name, backend, password, password_env, password_file, reads, max_lag_bytes, cross_slot, cross_slot_bytes_max, cross_slot_worker_bytes_max, multi_across_slots, blocking_across_slots, blocking_poll_ms, cluster_facade, advertise, client_limits; did you mean 'listen'?",
         ),
         (
             "listeners: [{ cluster_facade: yes }]",

@@ -110,6 +110,30 @@ pub const SECTIONS: &[Section] = &[
                 "With `prefer_replica`: how far a replica may be behind, in bytes of the replication stream, and still get reads.",
             ),
             key(
+                "cross_slot",
+                Choice(&["refuse", "compute"]),
+                Is("refuse"),
+                "What becomes of SUNION, SINTER, SDIFF, SINTERCARD, ZUNION, ZINTER, ZDIFF, ZINTERCARD, PFCOUNT, PFMERGE and their forms that store when their keys lie in several slots: an error, or the proxy reads the keys and computes the result. What stores is written in one step; reading is not atomic over slots.",
+            ),
+            key(
+                "cross_slot_bytes_max",
+                Bytes(KIB, 64 * GIB),
+                Is("8MiB"),
+                "With `cross_slot: compute`: most bytes that the keys of one such request may bring into the proxy. Computing keeps the worker from its other clients meanwhile.",
+            ),
+            key(
+                "cross_slot_worker_bytes_max",
+                Bytes(KIB, 64 * GIB),
+                Is("64MiB"),
+                "With `cross_slot: compute`: most bytes that all such requests together may hold in one worker.",
+            ),
+            key(
+                "multi_across_slots",
+                Choice(&["refuse", "best_effort"]),
+                Is("refuse"),
+                "What becomes of a transaction over several slots: an error, or one transaction a slot, each atomic by itself but not all together. For clients whose pipelines are MULTI only by habit.",
+            ),
+            key(
                 "blocking_across_slots",
                 Choice(&["refuse", "poll"]),
                 Is("refuse"),

@@ -64,6 +64,10 @@ pub struct Listener {
     pub password: Option<Secret>,
     /// Where reads may go.
     pub reads: Reads,
+    /// What becomes of set algebra over several slots.
+    pub cross_slot: CrossSlot,
+    /// What becomes of transactions over several slots.
+    pub multi_across_slots: MultiAcrossSlots,
     /// Whether commands may wait for keys of several slots (BLPOP and its like): the longest rest between two
     /// looks at them. `None` refuses them, with CROSSSLOT.
     pub blocking_across_slots: Option<Duration>,
@@ -74,6 +78,26 @@ pub struct Listener {
     pub advertise: Option<HostPort>,
     /// What one client may make us hold.
     pub limits: ClientLimits,
+}
+
+/// Set algebra over several slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CrossSlot {
+    /// The proxy computes it; otherwise it is refused.
+    pub compute: bool,
+    /// Most bytes that one request may bring in.
+    pub bytes_max: usize,
+    /// Most bytes that all of them hold in one worker.
+    pub worker_bytes_max: usize,
+}
+
+/// A transaction over several slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MultiAcrossSlots {
+    /// It is refused.
+    Refuse,
+    /// It becomes one transaction a slot.
+    BestEffort,
 }
 
 /// Where reads may go.

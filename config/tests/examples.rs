@@ -32,6 +32,7 @@ fn every_example_is_valid() {
         "from-twemproxy.yaml",
         "fixed-shards.yaml",
         "full.yaml",
+        "job-frameworks.yaml",
         "legacy-client.yaml",
         "one-primary.yaml",
         "read-write-splitting.yaml",

@@ -1,7 +1,7 @@
 """Celery's real work through Pointsman: a worker process, tasks, groups, chords, chains, retries, delays.
 
-Its queues of several priorities are several keys, which BRPOP waits for at once, and what it notes of a message
-goes to several keys with MULTI. `global_keyprefix` with braces keeps all of it in one slot.
+Its queues of several priorities are several keys, which BRPOP waits for at once, and its scripts use several keys.
+`global_keyprefix` with braces keeps all of them in one slot.
 """
 
 import os
@@ -74,8 +74,8 @@ check("purging", isinstance(tasks.app.control.purge(), int))
 
 
 class Celery(programs.Recorded):
-    def work(self, behind, prefix, golden):
-        recorder = self.record(behind.port)
+    def work(self, prefix, golden):
+        recorder = self.record(pointsman.port)
         environment = {"POINTSMAN_PORT": str(recorder.port), "CELERY_KEY_PREFIX": prefix}
         worker = [
             sys.executable, "-m", "celery", "--app", "celery_app", "worker", "--concurrency", "2",
@@ -90,7 +90,7 @@ class Celery(programs.Recorded):
         programs.judge_work(self, recorder, golden)
 
     def test_t28_t59_celery_with_a_key_prefix(self):
-        self.work(pointsman, "{celery}:", "celery")
+        self.work("{celery}:", "celery")
 
 
 if __name__ == "__main__":

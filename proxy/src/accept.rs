@@ -10,6 +10,7 @@ use crate::worker::{Message, WorkerHandle};
 use async_trait::async_trait;
 use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::Service;
+use socket2::{SockRef, TcpKeepalive};
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -18,6 +19,11 @@ use std::time::Duration;
 
 /// Connections the kernel keeps for us until they are accepted.
 const BACKLOG: i32 = 4096;
+/// Silence after which the kernel asks whether a client is still there, and how often it asks: one that vanished
+/// while it waits for an element must not get it, nor hold a connection for ever.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+/// See [`KEEPALIVE`].
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// Pause after an accept that failed for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -106,6 +112,7 @@ impl Service for Acceptor {
                 return tracing::error!(listener = self.name, %error, "the listening socket cannot be used");
             }
         };
+        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE_INTERVAL);
         while self.accepting.load(Ordering::Acquire) {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -116,6 +123,7 @@ impl Service for Acceptor {
             match accepted {
                 Ok((stream, address)) => {
                     let _ = stream.set_nodelay(true);
+                    let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
                     match stream.into_std() {
                         Ok(stream) => self.hand_over(stream, address).await,
                         Err(error) => {

@@ -35,7 +35,7 @@ fn pair(key: &str, value: &str) -> Reply {
 }
 
 #[test]
-fn t53_t58_who_waits_keeps_only_itself_waiting() {
+fn t53_t58_t59_who_waits_keeps_only_itself_waiting() {
     let cluster = Cluster::start(3, 0);
     let pointsman = Setup::cluster(cluster.addresses()).start();
     let (mut waiting, mut other) = (pointsman.client(), pointsman.client());
@@ -139,6 +139,25 @@ fn t57_it_outlives_a_move_of_its_slot() {
     got.sort();
     got.dedup();
     assert_eq!(got.len(), 3, "each got one: {got:?}");
+}
+
+/// The shard fails over in good order: the old primary lets go of who waits there.
+#[test]
+fn t57_it_outlives_a_failover() {
+    let cluster = Cluster::start(3, 1);
+    let pointsman = Setup::cluster(cluster.addresses()).allow(&["lost", "connect", "refused"]).start();
+    let mut waiting = pointsman.client();
+    waiting.send(&["BLPOP", "t57f", "0"]);
+    wait_for_blocked(&cluster, 1);
+    let old = cluster.primary_of("t57f");
+    let new = cluster.replicas_of(old)[0];
+    assert_eq!(cluster.node(new).command(&["CLUSTER", "FAILOVER"]), Reply::ok());
+    eventually("it waits at the new primary", || {
+        let there = cluster.node(new).info("clients", "blocked_clients").expect("it is told");
+        if there == "1" { Ok(()) } else { Err(there) }
+    });
+    assert_eq!(pointsman.client().line("RPUSH t57f element").int(), 1);
+    assert_eq!(waiting.read(), pair("t57f", "element"));
 }
 
 #[test]

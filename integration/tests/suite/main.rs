@@ -4,7 +4,11 @@
 //! at the same time on a busy machine: ports are their own, shared clusters are only read or written
 //! under keys of their own, and nothing is measured in time except that something must end.
 
+mod across_slots;
 mod admin;
+mod algebra;
+mod bad_backend;
+mod bad_input;
 mod blocking;
 mod chaos;
 mod clients;
@@ -16,7 +20,9 @@ mod differential;
 mod embedded;
 mod facade;
 mod failure;
+mod fairness;
 mod fixed;
+mod guarded;
 mod identity;
 mod keys;
 mod later_commands;
@@ -43,5 +49,6 @@ mod split;
 mod timeouts;
 mod topology;
 mod transactions;
+mod traps;
 mod vigils;
 mod wait;

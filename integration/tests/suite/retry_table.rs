@@ -1,4 +1,4 @@
-//! T07, T12: the retry table of ARCHITECTURE.md, each row with each class of request.
+//! T07, T09, T12: the retry table of ARCHITECTURE.md, each row with each class of request.
 //!
 //! A row is something that goes wrong at a node, once or twice; a column is what the client asked for.
 //! After each cell the client's connection is asked something whose answer is known, and a counter shows
@@ -110,7 +110,7 @@ fn table() -> Vec<(Fault, [Outcome; 9])> {
         (Refused, DIALLED),
         (Handshake("AUTH", "WRONGPASS invalid username-password pair or user is disabled."), DIALLED),
         (Handshake("AUTH", "ERR max number of clients reached"), DIALLED),
-        (Handshake("HELLO", "NOPROTO unsupported protocol version"), DIALLED),
+        (Handshake("HELLO", "ERR max number of clients reached"), DIALLED),
         (A(Act::CloseBefore), SURE_OF_NOTHING),
         (A(Act::CloseAfter), SURE_OF_NOTHING),
         (A(Act::CloseWithin(3)), SURE_OF_NOTHING),
@@ -121,7 +121,8 @@ fn table() -> Vec<(Fault, [Outcome; 9])> {
         (E(OOM, 1), PASSED),
         (E(MISCONF, 1), PASSED),
         (E(NOREPLICAS, 1), PASSED),
-        (E(NOPERM, 1), PASSED),
+        // EXEC refused for that reason leaves the transaction open: its connection is closed.
+        (E(NOPERM, 1), [Same, Same, Same, Same, Abort, Abort, Same, Abort, Same]),
         (E(WRONGTYPE, 1), PASSED),
         (E("ERR anything else", 1), PASSED),
     ]
@@ -363,6 +364,10 @@ fn run_row(fault: &Fault, expected: &[Outcome; 9]) {
         assert_eq!(another.command(&["GET", &key]), Reply::bulk(&unique));
         client.line("UNWATCH");
     }
+    // Only what says that the node itself is not well counts against it.
+    let unwell = matches!(fault, Fault::Error(text, _) if ["CLUSTERDOWN", "LOADING", "MASTERDOWN"].iter().any(|code| text.starts_with(code)));
+    let counted = pointsman.metrics().sum("pointsman_backend_unhealthy_total", &[]);
+    assert_eq!(counted > 0.0, unwell, "{counted} after {fault:?}");
     eventually("nothing is left over", || {
         let metrics = pointsman.metrics();
         let left = [
@@ -375,7 +380,7 @@ fn run_row(fault: &Fault, expected: &[Outcome; 9]) {
 }
 
 #[test]
-fn t07_t12_t48_every_row_of_the_table_with_every_class_of_request() {
+fn t07_t09_t12_t48_every_row_of_the_table_with_every_class_of_request() {
     let rows = table();
     thread::scope(|scope| {
         for chunk in rows.chunks(rows.len().div_ceil(4)) {

@@ -257,6 +257,24 @@ fn t59_nobody_is_given_anything_while_clients_are_paused() {
 }
 
 #[test]
+fn t61_who_waits_is_not_idle() {
+    let cluster = Cluster::shared();
+    let pointsman = polling(&cluster)
+        .with(|setup| setup.listener_extra.push("client_limits: { idle_timeout_ms: 1000 }".into()))
+        .start();
+    let [mut idle, mut at_one, mut at_several] = [(); 3].map(|()| pointsman.client());
+    at_one.send(&["BLPOP", "t61v:x", "0"]);
+    at_several.send(&["BLPOP", "t61v:a", "t61v:b", "0"]);
+    assert_eq!(idle.line("PING"), Reply(b"+PONG\r\n".to_vec()));
+    assert!(idle.is_closed_within(Duration::from_secs(20)), "who came last and says nothing more is closed");
+    let mut other = pointsman.client();
+    other.line("RPUSH t61v:x one");
+    other.line("RPUSH t61v:b several");
+    assert_eq!(at_one.read(), pair("t61v:x", "one"));
+    assert_eq!(at_several.read(), pair("t61v:b", "several"));
+}
+
+#[test]
 fn t59_a_drain_does_not_wait_for_who_waits() {
     let cluster = Cluster::shared();
     let mut pointsman = polling(&cluster).with(|setup| setup.drain_timeout_ms = 20_000).start();

@@ -82,6 +82,10 @@ pub struct WorkerCounters {
     pub detours: Counter,
     /// Connections that belong to one client for a while, or wait for the next.
     pub pinned: Counter,
+    /// Bytes that set algebra over slots holds now.
+    pub cross_slot_bytes: Counter,
+    /// Such requests that met a cap on them.
+    pub cross_slot_refused: Counter,
     /// Clients that wait for keys of several slots.
     pub vigils: Counter,
     /// Late replies thrown away.

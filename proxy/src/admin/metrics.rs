@@ -186,6 +186,17 @@ fn workers(status: &Status, families: &mut Vec<MetricFamily>) {
     add((gauge, "pointsman_blocked_clients", "Clients that wait in a blocking command or in WAIT."), &|c| {
         c.blocked.get()
     });
+    add((gauge, "pointsman_cross_slot_bytes", "Bytes held for set algebra over several slots."), &|c| {
+        c.cross_slot_bytes.get()
+    });
+    add(
+        (
+            counter,
+            "pointsman_cross_slot_refused_total",
+            "Requests over several slots that would have held more than they may.",
+        ),
+        &|c| c.cross_slot_refused.get(),
+    );
     add((gauge, "pointsman_detours", "Clients whose next requests wait behind a second attempt."), &|c| {
         c.detours.get()
     });

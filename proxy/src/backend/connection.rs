@@ -58,6 +58,8 @@ pub struct Traits {
     pub blocking: bool,
     /// It went over a connection of its client's own ([`crate::worker::pin`]).
     pub pinned: bool,
+    /// The block of a transaction on which its others depend ([`crate::worker::guard`]).
+    pub guard: bool,
     /// A look or a pop for a client that waits over several slots ([`crate::worker::vigil`]).
     pub vigil: bool,
     /// The client's detour waits for it ([`crate::worker::detour`]).
@@ -164,6 +166,8 @@ pub struct Connection {
     pub holder: ClientKey,
     /// It has answered something since it came up.
     pub answered: bool,
+    /// The node does not let us execute transactions ([`super::transactions`]).
+    pub refuses_transactions: bool,
     /// Its task's waker.
     pub waker: Option<Waker>,
     /// Counters of the node.
@@ -206,6 +210,7 @@ impl Connection {
             patient_until: 0,
             holder: ClientKey::NOBODY,
             answered: false,
+            refuses_transactions: false,
             waker: None,
             counters,
             writer: None,
@@ -335,7 +340,10 @@ impl Connection {
     /// will see that too, and handles it.
     pub fn flush(&mut self, now: u64) -> io::Result<()> {
         self.dirty = false;
-        let (Phase::Ready, Some(writer)) = (self.phase, &self.writer) else { return Ok(()) };
+        // One that is about to be closed takes nothing more: what is not sent can go elsewhere.
+        let (Phase::Ready, Some(writer), None) = (self.phase, &self.writer, self.close) else {
+            return Ok(());
+        };
         loop {
             let unsent = &self.log[(self.written - self.base) as usize..];
             if unsent.is_empty() {

@@ -4,9 +4,11 @@
 use super::connection::Phase;
 use super::handshake::{self, Verdict};
 use super::lanes::Lane;
+use super::transactions;
 use crate::route::retry::{RetryLimits, backoff};
 use crate::worker::inbound::Inbound;
 use crate::worker::router::{BackendContext, Router, SharedRouter};
+use pointsman_config::BackendKind;
 use pointsman_protocol::HostPort;
 use pointsman_protocol::resp::{ReplyError, ReplyScanner, reply};
 use socket2::{SockRef, TcpKeepalive};
@@ -44,7 +46,8 @@ pub async fn run(router: SharedRouter, id: usize) {
             // Given up while it was dialled: what waits on it must not be sent any more.
             Ok(_) if is_given_up(&router, id) => return router.borrow_mut().pin_lost(id),
             Ok(dialled) => {
-                tracing::debug!(node = %address, ?lane, "connected");
+                let transactions = !dialled.refuses_transactions;
+                tracing::debug!(node = %address, ?lane, transactions, "connected");
                 if dialled.resp2_only {
                     tracing::info!(node = %address, "it speaks only RESP2; its replies to clients of RESP3 are converted");
                 }
@@ -128,6 +131,8 @@ pub(crate) struct Dialled {
     pub stream: TcpStream,
     /// RESP3 was wanted, and the node does not speak it.
     pub resp2_only: bool,
+    /// The node does not let us execute transactions; asked only for requests.
+    pub refuses_transactions: bool,
 }
 
 /// Dials a connection of this router. One that is to be a client's own learns how the node names it: by
@@ -140,6 +145,10 @@ async fn open(
     lane: Lane,
 ) -> Result<Dialled, String> {
     let mut dialled = dial(context, address, lane).await?;
+    // Where none is sent, none need be possible: to replicas, beside a script, to bundled nodes.
+    let bundled = matches!(context.config.kind, BackendKind::Bundled(_));
+    let none_sent = lane.readonly || lane.index == Lane::ASIDE || bundled;
+    dialled.refuses_transactions = !none_sent && !transactions::are_allowed(&mut dialled.stream).await?;
     if router.borrow_mut().connection(id).is_some_and(|connection| connection.pinned) {
         let stream = &mut dialled.stream;
         stream.write_all(b"*2\r\n$6\r\nCLIENT\r\n$2\r\nID\r\n").await.map_err(|error| error.to_string())?;
@@ -181,10 +190,10 @@ pub(crate) async fn dial(
             }
         }
     }
-    Ok(Dialled { stream, resp2_only })
+    Ok(Dialled { stream, resp2_only, refuses_transactions: false })
 }
 
-async fn read_reply(stream: &mut TcpStream) -> Result<Vec<u8>, String> {
+pub(super) async fn read_reply(stream: &mut TcpStream) -> Result<Vec<u8>, String> {
     let (mut bytes, mut scanner) = (Vec::new(), ReplyScanner::new());
     loop {
         // One request is outstanding, so what arrives is its reply and nothing behind it.
@@ -207,7 +216,7 @@ async fn serve(router: &SharedRouter, id: usize, dialled: Dialled) -> String {
     {
         let mut router = router.borrow_mut();
         router.read_clock();
-        router.connection_up(id, writer);
+        router.connection_up(id, writer, !dialled.refuses_transactions);
     }
     let (scanner, inbound) = (ReplyScanner::new(), Inbound::default());
     let mut side = ReadingSide { id, reader, scanner, inbound, converts: dialled.resp2_only };

@@ -5,7 +5,8 @@
 //! shards. Nothing here trusts a reply to have the form it should have: what has not makes the whole
 //! an error.
 
-use super::merge;
+use super::algebra::{self, Outcome, Question, Store};
+use super::{blocks, merge};
 use crate::route::scan::{self, Tag, Window};
 use crate::route::scan_fixed;
 use crate::topology::cluster;
@@ -64,6 +65,12 @@ pub enum Special {
     },
     /// RANDOMKEY and DBSIZE of each shard in turn; a random number.
     RandomKey(u32),
+    /// Set algebra over several slots.
+    Algebra(Box<Question>),
+    /// A transaction cut by slots: the places of the commands of each part, and what the proxy answers.
+    Blocks(Vec<Vec<u32>>, Vec<(u32, Vec<u8>)>),
+    /// Its result has been stored: what to tell then.
+    Stored(Vec<u8>),
     /// SCRIPT KILL, FUNCTION KILL: done if one shard did it.
     Kill,
     /// SCRIPT EXISTS: there if it is on every shard.
@@ -103,13 +110,32 @@ pub enum Special {
 
 /// What is still to be asked before a request can be answered.
 #[derive(Debug, PartialEq, Eq)]
-pub struct TypesWanted(pub Vec<Vec<u8>>);
+pub enum Sequel {
+    /// The types of these keys.
+    Types(Vec<Vec<u8>>),
+    /// A write has to be made.
+    Store(Store),
+}
+
+impl Sequel {
+    /// In how many parts its answer comes.
+    pub fn parts(&self) -> u32 {
+        match self {
+            Sequel::Types(keys) => keys.len() as u32,
+            Sequel::Store(_) => 1,
+        }
+    }
+}
 
 impl Special {
     /// True if this error of a shard is an answer that the rule knows.
     pub fn takes_error(&self, bytes: &[u8]) -> bool {
         match self {
             Special::Kill | Special::Report => true,
+            // Of several keys of a wrong type the first counts.
+            Special::Algebra(_) => bytes.starts_with(b"-WRONGTYPE "),
+            // It stands at the places of its commands.
+            Special::Blocks(..) => true,
             // A store without a cluster moves no slots.
             Special::ScanCheck { .. } => {
                 bytes.starts_with(b"-ERR This instance has cluster support disabled")
@@ -118,8 +144,22 @@ impl Special {
         }
     }
 
+    /// True if an error of a part is the error of the whole, in its own words.
+    pub fn fails_as_one(&self) -> bool {
+        matches!(self, Special::Algebra(_) | Special::Stored(_))
+    }
+
     /// What must be asked next, and the rule for its answers.
-    pub fn sequel(&self, replies: &[&[u8]]) -> Option<(TypesWanted, Special)> {
+    pub fn sequel(&self, replies: &[&[u8]]) -> Option<(Sequel, Special)> {
+        if let Special::Algebra(question) = self {
+            return match question.stores().then(|| question.judge(replies))?? {
+                Outcome::Write(store) => {
+                    let told = Special::Stored(store.told.clone());
+                    Some((Sequel::Store(store), told))
+                }
+                Outcome::Tell(_) => None,
+            };
+        }
         let Special::ScanSlots { window, count, pattern, kind: Some(kind) } = self else { return None };
         let (keys, met) = keys_in(replies, pattern.as_deref())?;
         if keys.is_empty() {
@@ -128,7 +168,7 @@ impl Special {
         let keys: Vec<Vec<u8>> = keys.into_iter().map(<[u8]>::to_vec).collect();
         let number = scan::after_slots(*window, met, *count);
         let next = Special::ScanTypes { number, keys: keys.clone(), kind: kind.clone() };
-        Some((TypesWanted(keys), next))
+        Some((Sequel::Types(keys), next))
     }
 
     /// The one reply. `None` if a part has not the form it should have.
@@ -166,6 +206,13 @@ impl Special {
                 encode::array_head(&mut out, found.len());
                 found.iter().for_each(|key| encode::bulk(&mut out, key));
             }
+            Special::Algebra(question) => match question.judge(replies)? {
+                Outcome::Tell(told) => return Some(told),
+                // It was written before this is asked.
+                Outcome::Write(_) => return None,
+            },
+            Special::Blocks(places, local) => return blocks::join(replies, places, local),
+            Special::Stored(told) => return Some(algebra::stored(replies.first()?, told)),
             Special::RandomKey(random) => return merge::random_key(replies, *random).map(<[u8]>::to_vec),
             Special::Kill => return merge::kill(replies).map(<[u8]>::to_vec),
             Special::FunctionStats => return merge::function_stats(replies).map(<[u8]>::to_vec),

@@ -70,7 +70,7 @@ fn t69_slot_by_slot_filters() {
     assert!(step(None, None).sequel(&bytes).is_none());
     assert!(step(Some("nothing"), Some("set")).sequel(&bytes).is_none(), "nothing is left to ask");
     let (wanted, next) = step(Some("k?"), Some("SET")).sequel(&bytes).unwrap();
-    assert_eq!(wanted.0, [b"ka".to_vec(), b"kb".to_vec()]);
+    assert_eq!(wanted, Sequel::Types(vec![b"ka".to_vec(), b"kb".to_vec()]));
     assert_eq!(joined(&next, &["+string\r\n", "+set\r\n"]), head + "*1\r\n$2\r\nkb\r\n");
     assert!(next.sequel(&bytes).is_none());
 }

@@ -4,6 +4,8 @@
 //! [`session`] reads requests, [`replies`] keeps their order (FIFO 1), [`gather`] joins the parts of
 //! a split one ([`join`] and [`merge`] those with rules of their own), [`local`] answers what no backend needs to see, [`state`] is who the client is.
 
+pub mod algebra;
+pub mod blocks;
 pub mod gather;
 pub mod join;
 pub mod local;

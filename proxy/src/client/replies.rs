@@ -7,7 +7,7 @@
 //! is answered, everything answered behind it follows.
 
 use super::gather::Gather;
-use super::join::TypesWanted;
+use super::join::Sequel;
 use std::collections::VecDeque;
 
 /// A place in one client's reply order. Wraps around after 2^32 requests; a client never has that
@@ -22,8 +22,8 @@ pub enum Filled {
     Part,
     /// It is answered.
     Whole,
-    /// It waits for the answers to these.
-    Asks(TypesWanted),
+    /// It waits for the answer to this.
+    Asks(Sequel),
 }
 
 #[derive(Debug)]
@@ -98,6 +98,16 @@ impl Replies {
         let withheld = self.withholds();
         self.queue.push_back(if withheld { Place::Withheld(Some(gather)) } else { Place::Gathering(gather) });
         ticket
+    }
+
+    /// What was to be answered at once is to be answered in parts.
+    pub fn gather_at(&mut self, ticket: Ticket, gather: Gather) {
+        let index = ticket.0.wrapping_sub(self.head) as usize;
+        match self.queue.get_mut(index) {
+            Some(place @ Place::Waiting) => *place = Place::Gathering(Box::new(gather)),
+            Some(place @ Place::Withheld(None)) => *place = Place::Withheld(Some(Box::new(gather))),
+            _ => {}
+        }
     }
 
     /// Takes a place at the tail and answers it at once with what `write` appends.
@@ -196,7 +206,8 @@ impl Replies {
         };
         let before = gather.held();
         let complete = gather.take(part, bytes);
-        self.gathered += gather.held() - before;
+        // It may hold less than before: too much is given up at once.
+        self.gathered = (self.gathered + gather.held()).saturating_sub(before);
         if !complete {
             return Filled::Part;
         }
@@ -324,6 +335,22 @@ impl Replies {
         self.out.len() - self.written + self.stashed + self.gathered
     }
 
+    /// Bytes of replies still being joined.
+    #[inline]
+    pub fn gathered(&self) -> usize {
+        self.gathered
+    }
+
+    /// Gives up joining the parts of a reply that has become too large.
+    #[cold]
+    pub fn give_up_gather(&mut self, ticket: Ticket) {
+        let index = ticket.0.wrapping_sub(self.head) as usize;
+        if let Some(Place::Gathering(gather) | Place::Withheld(Some(gather))) = self.queue.get_mut(index) {
+            self.gathered -= gather.held();
+            gather.give_up();
+        }
+    }
+
     /// Bytes held for it that are no part of a reply still being joined.
     pub fn piled_up(&self) -> usize {
         self.out.len() - self.written + self.stashed
@@ -390,6 +417,23 @@ mod tests {
         assert!(replies.is_idle());
         replies.answer(|out| out.extend_from_slice(b"now"));
         assert_eq!(taken(&mut replies), "now");
+    }
+
+    #[test]
+    fn a_join_that_becomes_too_large_lets_go_and_answers_with_an_error() {
+        let mut replies = Replies::default();
+        let everyone = Gather::everyone(pointsman_protocol::command::ResponsePolicy::Default, 3);
+        let ticket = replies.open_gather(everyone);
+        let part = b"*1\r\n$9\r\n012345678\r\n";
+        assert_eq!(replies.fill_part(ticket, 0, part), Filled::Part);
+        assert!(replies.gathered() > 0);
+        replies.give_up_gather(ticket);
+        assert_eq!(replies.gathered(), 0);
+        assert_eq!(replies.fill_part(ticket, 1, part), Filled::Part);
+        assert_eq!((replies.gathered(), replies.held()), (0, 0), "nothing is kept of what comes later");
+        assert_eq!(replies.fill_part(ticket, 2, part), Filled::Whole);
+        assert!(taken(&mut replies).starts_with("-ERR the joined reply is larger than reply_bytes_max"));
+        assert!(replies.is_idle());
     }
 
     #[test]

@@ -20,6 +20,8 @@ const READS_PER_TURN: usize = 4;
 const STRANGER_BYTES: usize = 96 * 1024;
 /// Bytes of further requests read from a client that waits in a blocking command.
 const KEPT_WHILE_BLOCKED: usize = 64 * 1024;
+/// How a client that wants TLS begins; no request does.
+const TLS_HANDSHAKE: &[u8] = &[0x16, 0x03];
 /// Argument ranges a decoder may keep between requests.
 const RANGES_KEPT: usize = 32;
 
@@ -168,7 +170,13 @@ impl Session {
                         }
                     }
                 }
-                Ok(None) => break,
+                Ok(None) => {
+                    if rest.starts_with(TLS_HANDSHAKE) {
+                        router.close_tls(self.key);
+                        at = bytes.len();
+                    }
+                    break;
+                }
                 Err(error) => {
                     router.protocol_error(self.key, error);
                     at = bytes.len();

@@ -6,8 +6,9 @@ use super::vigil::Vigil;
 use super::written::Written;
 use crate::pubsub::wire;
 use crate::worker::detour::Detour;
+use crate::worker::guard::Guarded;
 use crate::worker::pin::Pin;
-use pointsman_config::{ClientLimits, Reads, Secret};
+use pointsman_config::{ClientLimits, CrossSlot, MultiAcrossSlots, Reads, Secret};
 use pointsman_protocol::HostPort;
 use pointsman_protocol::command::CommandSpec;
 use pointsman_protocol::resp::RequestLimits;
@@ -51,6 +52,10 @@ pub struct ListenerContext {
     pub password: Option<Secret>,
     /// Where reads may go.
     pub reads: Reads,
+    /// What becomes of set algebra over several slots.
+    pub cross_slot: CrossSlot,
+    /// What becomes of transactions over several slots.
+    pub multi_across_slots: MultiAcrossSlots,
     /// Keys of several slots may be waited for: the longest rest between two looks at them.
     pub blocking_across_slots: Option<Duration>,
     /// The proxy presents itself as a cluster of one node.
@@ -71,6 +76,8 @@ impl ListenerContext {
             listen: config.listen,
             password: config.password.clone(),
             reads: config.reads,
+            cross_slot: config.cross_slot,
+            multi_across_slots: config.multi_across_slots,
             blocking_across_slots: config.blocking_across_slots,
             facade: config.cluster_facade,
             advertise: config.advertise.clone(),
@@ -174,6 +181,8 @@ pub struct Client {
     pub blocked: Vec<usize>,
     /// Its wait for keys of several slots.
     pub vigil: Option<Box<Vigil>>,
+    /// Its transaction over several slots, until the block of the watched keys has been answered.
+    pub guarded: Option<Box<Guarded>>,
     /// What it queued since MULTI.
     pub transaction: Option<Box<Transaction>>,
     /// Requests that are being sent a second time.

@@ -9,6 +9,7 @@
 //! A command that a single Redis would refuse at once is refused at once, by its row in the command
 //! table. What only the node can know (a module's command, its memory) shows when EXEC does.
 
+use super::blocks::{self, Block, Queued};
 use pointsman_protocol::Slot;
 use pointsman_protocol::command::CommandSpec;
 use pointsman_protocol::resp::{Args, encode};
@@ -26,8 +27,14 @@ pub struct Transaction {
     /// Commands that the proxy answers, as they would go over the wire, and their places among all.
     local: Vec<(u32, Vec<u8>)>,
     local_bytes: usize,
-    /// The slot of the keys so far.
+    /// The slot of the first key.
     slot: Option<Slot>,
+    /// The slot of the keys being watched.
+    guard: Option<Slot>,
+    /// Each command for the node, where they may be in several slots.
+    queued: Option<Vec<Queued>>,
+    /// They are.
+    in_several: bool,
     writes: bool,
     /// The database that it selects last.
     selected: Option<u16>,
@@ -53,10 +60,18 @@ impl Transaction {
             local: Vec::new(),
             local_bytes: 0,
             slot,
+            guard: slot,
+            queued: None,
+            in_several: false,
             writes: false,
             selected: None,
             aborted: false,
         }
+    }
+
+    /// The same, whose commands may be in several slots.
+    pub fn in_any_slots(self) -> Transaction {
+        Transaction { queued: Some(Vec::new()), ..self }
     }
 
     /// Queues a command for the node, which `write` appends. `slot` is that of its keys, if it has any; `bytes_max`
@@ -75,17 +90,61 @@ impl Transaction {
         if let (Some(before), Some(slot)) = (self.slot, slot)
             && before != slot
         {
+            if self.queued.is_none() {
+                return Err(NotQueued::CrossSlot);
+            }
+            self.in_several = true;
+        }
+        self.append(spec, slot, bytes_max, write)?;
+        self.slot = self.slot.or(slot);
+        self.sent += 1;
+        self.writes |= !spec.is_read();
+        Ok(())
+    }
+
+    /// Queues a command whose keys are in several slots, cut by slot; `write` appends a part. The parts' replies share
+    /// its place. One that is refused half-way is not executed, as nothing of the transaction is then.
+    pub fn queue_parts<T>(
+        &mut self,
+        spec: &CommandSpec,
+        parts: impl Iterator<Item = (Slot, T)>,
+        bytes_max: usize,
+        write: impl Fn(&mut Vec<u8>, T),
+    ) -> Result<(), NotQueued> {
+        if self.aborted {
+            return Ok(());
+        }
+        if self.queued.is_none() {
             return Err(NotQueued::CrossSlot);
         }
+        for (slot, part) in parts {
+            self.append(spec, Some(slot), bytes_max, |out| write(out, part))?;
+            self.slot = self.slot.or(Some(slot));
+        }
+        self.in_several = true;
+        self.sent += 1;
+        self.writes |= !spec.is_read();
+        Ok(())
+    }
+
+    /// Appends what stands at the next place, or a part of it.
+    fn append(
+        &mut self,
+        spec: &CommandSpec,
+        slot: Option<Slot>,
+        bytes_max: usize,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), NotQueued> {
+        let place = self.commands();
         let before = self.bytes.len();
         write(&mut self.bytes);
         if self.bytes.len() + EXEC.len() + self.local_bytes > bytes_max {
             self.bytes.truncate(before);
             return Err(NotQueued::TooLarge);
         }
-        self.slot = self.slot.or(slot);
-        self.sent += 1;
-        self.writes |= !spec.is_read();
+        if let Some(queued) = &mut self.queued {
+            queued.push(Queued { slot, end: self.bytes.len(), place, writes: !spec.is_read() });
+        }
         Ok(())
     }
 
@@ -126,6 +185,7 @@ impl Transaction {
         self.aborted = true;
         self.bytes = Vec::new();
         self.local = Vec::new();
+        self.queued = None;
     }
 
     /// True if a command was refused.
@@ -161,6 +221,12 @@ impl Transaction {
     /// Replies that come before that of EXEC: one each for MULTI and what was queued.
     pub fn replies_ahead(&self) -> u32 {
         self.sent + 1
+    }
+
+    /// One transaction a slot, if its commands are in several; first that of the keys being watched, if there are any.
+    pub fn blocks(&self) -> Option<Vec<Block>> {
+        let queued = self.queued.as_ref().filter(|_| self.in_several)?;
+        Some(blocks::cut(queued, self.guard, MULTI.len(), &self.bytes, MULTI, EXEC))
     }
 
     /// Appends all of it, EXEC included.

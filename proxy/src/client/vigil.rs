@@ -37,6 +37,7 @@ enum Pop {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
     keys: Vec<Vec<u8>>,
+    slots: Vec<Slot>,
     pop: Pop,
     /// `None` for ever.
     pub time: Option<Duration>,
@@ -50,7 +51,12 @@ impl Asked {
 
     /// Reads one whose keys stand at `keys`; a wrong timeout is told in Redis' words. `None` if it is
     /// not such a command, or has too many keys.
-    pub fn read(spec: &CommandSpec, args: Args<'_>, keys: &[KeyRef]) -> Result<Option<Asked>, &'static str> {
+    pub fn read(
+        spec: &CommandSpec,
+        args: Args<'_>,
+        keys: &[KeyRef],
+        division: &Division,
+    ) -> Result<Option<Asked>, &'static str> {
         let named = |name| {
             let behind = keys.last().map_or(args.len(), |key| key.index as usize + 1);
             Pop::Named(name, args.iter().skip(behind).map(<[u8]>::to_vec).collect())
@@ -76,6 +82,7 @@ impl Asked {
         let time = time.map_err(|_| NOT_FLOAT)?;
         Ok(Some(Asked {
             keys: keys.iter().map(|key| args.at(key.index as usize).to_vec()).collect(),
+            slots: keys.iter().map(|key| division.slot(args.at(key.index as usize))).collect(),
             pop,
             time: (!time.is_zero()).then_some(time),
         }))
@@ -143,8 +150,8 @@ impl Vigil {
     }
 
     /// The slots of its keys, in their order.
-    pub fn slots(&self, division: &Division) -> Vec<Slot> {
-        self.asked.keys.iter().map(|key| division.slot(key)).collect()
+    pub fn slots(&self) -> &[Slot] {
+        &self.asked.slots
     }
 
     /// Appends the question whether anything is under a key.

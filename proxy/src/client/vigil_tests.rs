@@ -7,7 +7,7 @@ fn read(line: &str) -> Result<Option<Asked>, &'static str> {
     let spec = command::resolve(words.args()).unwrap();
     let mut found = Vec::new();
     keys::find(spec, words.args(), &mut found).unwrap();
-    Asked::read(spec, words.args(), &found)
+    Asked::read(spec, words.args(), &found, &Division::Slots)
 }
 
 fn vigil(line: &str) -> Vigil {
@@ -36,7 +36,7 @@ fn t59_what_is_asked_of_each_key() {
         ("BZMPOP 0 2 a b MIN", "ZMPOP 1 b MIN", None),
     ] {
         let vigil = vigil(line);
-        assert_eq!(vigil.slots(&Division::Slots), [Slot::of(b"a"), Slot::of(b"b")], "{line}");
+        assert_eq!(vigil.slots(), [Slot::of(b"a"), Slot::of(b"b")], "{line}");
         assert_eq!(written(|out| vigil.write_pop(1, out)), pop);
         assert_eq!(written(|out| vigil.write_look(0, out)), "EXISTS a");
         assert_eq!(vigil.asked.time.map(|time| time.as_millis()), time, "{line}");

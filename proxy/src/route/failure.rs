@@ -40,6 +40,8 @@ pub enum FailureKind {
     Overloaded,
     /// Too many clients hold a connection of their own.
     TooManyPins,
+    /// The node does not let the proxy's user execute transactions.
+    NoTransactions,
     /// The reply is larger than `reply_bytes_max`.
     ReplyTooLarge,
 }
@@ -72,6 +74,7 @@ impl Failure {
             FailureKind::NoScript => "no_script",
             FailureKind::Overloaded => "overloaded",
             FailureKind::TooManyPins => "too_many_pins",
+            FailureKind::NoTransactions => "no_transactions",
             FailureKind::ReplyTooLarge => "reply_too_large",
         }
     }
@@ -115,6 +118,9 @@ impl fmt::Display for Failure {
             }
             FailureKind::TooManyPins => {
                 "ERR the proxy is overloaded: too many clients watch keys or wait in blocking commands (pinned_max); the command was not sent"
+            }
+            FailureKind::NoTransactions => {
+                "EXECABORT Transaction discarded because the shard does not let the proxy's own user say MULTI and EXEC; its operator must allow both"
             }
             FailureKind::ReplyTooLarge => "ERR the shard's reply is larger than reply_bytes_max allows",
         })?;

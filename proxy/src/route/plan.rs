@@ -3,6 +3,7 @@
 
 use super::division::Division;
 use super::split::SplitKind;
+use crate::client::algebra;
 use pointsman_protocol::Slot;
 use pointsman_protocol::command::keys::{self, KeyError, KeyRef};
 use pointsman_protocol::command::{self, CommandSpec, Flags, KeyPattern, ROWS};
@@ -32,6 +33,11 @@ pub enum Plan {
         spec: &'static CommandSpec,
         /// How.
         kind: SplitKind,
+    },
+    /// Its keys are in several slots: compute it here, where that is allowed.
+    Across {
+        /// Its row.
+        spec: &'static CommandSpec,
     },
     /// Send it to every shard and join the replies by its response policy.
     Everyone {
@@ -102,7 +108,7 @@ impl Plan {
         match self {
             Plan::Slot { spec, .. } | Plan::Primary { spec, .. } => Some(spec),
             Plan::Block { spec, .. } | Plan::Split { spec, .. } => Some(spec),
-            Plan::Everyone { spec } | Plan::Shards { spec } => Some(spec),
+            Plan::Everyone { spec } | Plan::Shards { spec } | Plan::Across { spec } => Some(spec),
             Plan::Local { spec } | Plan::Subscription { spec } => Some(spec),
             Plan::Publish { spec, .. } | Plan::Wait { spec } => Some(spec),
             Plan::Transaction(_) | Plan::Nothing | Plan::Refuse(_) => None,
@@ -119,6 +125,7 @@ impl Plan {
             | Plan::Split { spec, .. }
             | Plan::Publish { spec, .. }
             | Plan::Everyone { spec }
+            | Plan::Across { spec }
             | Plan::Shards { spec } => !spec.is_read(),
             Plan::Transaction(verb) => *verb == Verb::Exec,
             Plan::Local { .. } | Plan::Subscription { .. } | Plan::Wait { .. } => false,
@@ -200,6 +207,8 @@ enum Route {
     Cursor(u8),
     /// By its keys, which must share a slot.
     Keys,
+    /// By its keys; if they are in several slots, it can be computed.
+    Across,
     /// By its keys; it waits.
     Block,
     Split(SplitKind),
@@ -307,6 +316,9 @@ fn route_of(spec: &CommandSpec) -> Route {
     if may_block {
         return Route::Block;
     }
+    if algebra::computes(spec.name) {
+        return Route::Across;
+    }
     match spec.pattern {
         KeyPattern::One(at) if has_cursor(spec) => Route::Cursor(at),
         KeyPattern::One(at) => Route::OneKey(at),
@@ -339,6 +351,10 @@ pub fn plan(args: Args<'_>, authenticated: bool, division: &Division, keys: &mut
         }
         Route::Split(kind) => Plan::Split { spec, kind },
         Route::Keys => by_keys(spec, args, division, keys),
+        Route::Across => match by_keys(spec, args, division, keys) {
+            Plan::Refuse(Refusal::CrossSlot) => Plan::Across { spec },
+            other => other,
+        },
         Route::Block => match by_keys(spec, args, division, keys) {
             Plan::Slot { spec, slot } => Plan::Block { spec, slot },
             other => other,

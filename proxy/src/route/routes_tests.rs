@@ -23,8 +23,8 @@ const CONSIDERED: &[(&str, &str)] = &[
          CLUSTER|REPLICATE CLUSTER|RESET CLUSTER|SAVECONFIG CLUSTER|SET-CONFIG-EPOCH CLUSTER|SETSLOT \
          CLUSTER|SHARDS CLUSTER|SLAVES CLUSTER|SLOT-STATS CLUSTER|SLOTS CLUSTER|SYNCSLOTS COMMAND COMMAND|COUNT \
          COMMAND|DOCS COMMAND|GETKEYS COMMAND|GETKEYSANDFLAGS COMMAND|INFO COMMAND|LIST CONFIG CONFIG|GET \
-         CONFIG|RESETSTAT CONFIG|REWRITE CONFIG|SET ECHO HELLO INFO LOLWUT MOVE PING QUIT READONLY READWRITE \
-         RESET ROLE SELECT SWAPDB TIME",
+         CONFIG|RESETSTAT CONFIG|REWRITE CONFIG|SET ECHO HELLO INFO LOLWUT PING QUIT READONLY READWRITE \
+         RESET ROLE SELECT TIME",
     ),
     (
         "everyone",
@@ -52,8 +52,8 @@ const CONSIDERED: &[(&str, &str)] = &[
     ),
     (
         "special",
-        "DISCARD EXEC MONITOR MULTI PSUBSCRIBE PUBLISH PUNSUBSCRIBE SPUBLISH SSUBSCRIBE SUBSCRIBE SUNSUBSCRIBE \
-         UNSUBSCRIBE UNWATCH WAIT WAITAOF WATCH",
+        "DISCARD EXEC MONITOR MOVE MULTI PSUBSCRIBE PUBLISH PUNSUBSCRIBE SPUBLISH SSUBSCRIBE SUBSCRIBE SUNSUBSCRIBE \
+         SWAPDB UNSUBSCRIBE UNWATCH WAIT WAITAOF WATCH",
     ),
     (
         "refused",
@@ -67,7 +67,12 @@ const CONSIDERED: &[(&str, &str)] = &[
 
 fn kind(route: Route, spec: &CommandSpec) -> &'static str {
     match route {
-        Route::OneKey(_) | Route::Cursor(_) | Route::Keys | Route::Block | Route::Split(_) => "keys",
+        Route::OneKey(_)
+        | Route::Cursor(_)
+        | Route::Keys
+        | Route::Across
+        | Route::Block
+        | Route::Split(_) => "keys",
         Route::Everyone => "everyone",
         Route::Shards if spec.name.starts_with("FT.") => "one shard",
         Route::Shards => "shards",
@@ -121,6 +126,9 @@ fn t34_what_has_keys_goes_by_all_of_them() {
                     "{}",
                     spec.name
                 );
+            }
+            Route::Across => {
+                assert!(algebra::computes(spec.name) && spec.pattern != KeyPattern::None, "{}", spec.name)
             }
             Route::Block => {
                 assert!(spec.flags.has(Flags::BLOCKING) && spec.pattern != KeyPattern::None, "{}", spec.name);

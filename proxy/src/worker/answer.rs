@@ -81,6 +81,11 @@ impl Router {
             }
             _ => bytes,
         };
+        if entry.request.ahead > 0
+            && let Some(kind) = self.transactions_lost(id, &entry.request, bytes)
+        {
+            return self.settle_failure(&entry.request, kind);
+        }
         let connection = &self.connections[id];
         let code = match ErrorCode::of(bytes) {
             code if entry.request.traits.script && !believable(code, bytes) => ErrorCode::Other,
@@ -172,8 +177,12 @@ impl Router {
         }
         client.replica_reads -= u32::from(request.traits.replica && client.replica_reads > 0);
         match request.part {
+            Some(_) if request.traits.guard => return self.guard_answered(request, bytes, outcome),
             Some(_) if request.traits.vigil => return self.vigil_answered(request, bytes),
             Some(part) => match client.replies.fill_part(request.ticket, part, bytes) {
+                Filled::Part if client.replies.gathered() > self.context.config.reply_bytes_max => {
+                    client.replies.give_up_gather(request.ticket);
+                }
                 Filled::Part => {}
                 Filled::Whole => {
                     if let Some((_, database)) =
@@ -186,7 +195,7 @@ impl Router {
                     }
                     self.counters.request(Class::Multi, outcome);
                 }
-                Filled::Asks(wanted) => return self.ask_types(key, request.ticket, wanted),
+                Filled::Asks(sequel) => return self.ask_on(request, sequel),
             },
             None => {
                 let class = if request.traits.write { Class::Write } else { Class::Read };

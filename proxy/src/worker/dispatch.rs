@@ -131,6 +131,7 @@ impl Router {
                 Step::Done
             }
             Plan::Block { spec, slot } => self.block(key, spec, slot, args),
+            Plan::Across { spec } => self.across_slots(key, spec, args),
             Plan::Wait { spec } => self.wait_for_copies(key, spec, args),
             Plan::Transaction(verb) => self.transaction_verb(key, verb, args),
             Plan::Nothing => {
@@ -211,6 +212,9 @@ impl Router {
         let connection = &mut self.connections[id];
         if connection.phase == Phase::Down {
             return self.park_new(request, Cause::NotSent, write);
+        }
+        if request.ahead > 0 && connection.refuses_transactions {
+            return self.refuse_transaction(id, &request);
         }
         if !connection.accepts(0, &self.context.queue) {
             return self.settle_failure(&request, FailureKind::Overloaded);
@@ -376,6 +380,16 @@ impl Router {
         if let Some(client) = self.client_mut(key) {
             client.replies.answer(write);
             self.mark_client(key);
+        }
+    }
+
+    /// Bytes of another protocol, which waits for an answer that never comes: better to be gone.
+    #[cold]
+    pub fn close_tls(&mut self, key: ClientKey) {
+        self.counters.protocol_errors.add(1);
+        if let Some(client) = self.client_mut(key) {
+            tracing::warn!(client = %client.address, "a client speaks TLS, which this listener does not; closing it");
+            client.closing = true;
         }
     }
 

@@ -12,8 +12,6 @@ use tokio::net::tcp::OwnedReadHalf;
 
 /// Reads are at least this large.
 const READ_MIN: usize = 16 * 1024;
-/// A frame being assembled grows by at most this per read, whatever length it claims.
-const GROW_MAX: usize = 1024 * 1024;
 
 /// What has arrived on one connection and not been consumed.
 #[derive(Debug, Default)]
@@ -39,8 +37,9 @@ impl Inbound {
     ) -> Poll<io::Result<usize>> {
         debug_assert!(self.in_scratch.is_none());
         let held = self.end - self.start;
-        // The usual case: little or nothing is held, so it joins the new bytes in the scratch.
-        if held + missing.max(READ_MIN) <= scratch.len() {
+        // The usual case: little or nothing is held, so it joins the new bytes in the scratch. A frame that
+        // claims to be large gets memory of its own only once much of it is here: the claim costs nothing.
+        if held + missing.max(READ_MIN) <= scratch.len() || held <= scratch.len() / 4 {
             if held > 0 {
                 scratch[..held].copy_from_slice(&self.kept[self.start..self.end]);
             }
@@ -55,13 +54,13 @@ impl Inbound {
                 Poll::Pending => Poll::Pending,
             };
         }
-        // A large frame is assembled in a buffer of its own.
+        // A large frame is assembled in a buffer of its own, which at most doubles with each read.
         if self.start > 0 {
             self.kept.copy_within(self.start..self.end, 0);
             self.start = 0;
             self.end = held;
         }
-        let wanted = held + missing.clamp(READ_MIN, GROW_MAX.max(held));
+        let wanted = held + missing.clamp(READ_MIN, READ_MIN.max(held));
         if self.kept.len() < wanted {
             self.kept.resize(wanted, 0);
         }

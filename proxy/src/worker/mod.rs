@@ -3,11 +3,13 @@
 //! Workers share nothing but published snapshots and counters. A client stays with the worker that
 //! the acceptor gave it to ([`crate::accept`]); its requests never cross a thread.
 
+pub mod across;
 pub mod answer;
 pub mod block;
 pub mod detour;
 pub mod dispatch;
 pub mod fleet;
+pub mod guard;
 pub mod inbound;
 pub mod pin;
 pub mod router;

@@ -33,7 +33,8 @@ pub struct Pin {
     pub watches: u32,
 }
 
-const UNWATCH: &[u8] = b"*1\r\n$7\r\nUNWATCH\r\n";
+/// Has a node forget the keys it watches for a connection.
+pub(super) const UNWATCH: &[u8] = b"*1\r\n$7\r\nUNWATCH\r\n";
 
 impl Router {
     /// A connection to `address` for this client alone; `None` if there are too many already.

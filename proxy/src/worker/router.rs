@@ -324,10 +324,14 @@ impl Router {
     }
 
     /// A connection is up: what waited for it goes out with the next flush.
-    pub fn connection_up(&mut self, id: usize, writer: OwnedWriteHalf) {
+    pub fn connection_up(&mut self, id: usize, writer: OwnedWriteHalf, transactions: bool) {
         let now = self.now;
+        if !transactions {
+            self.refuse_waiting_transactions(id);
+        }
         if let Some(connection) = self.connections.get_mut(id) {
             connection.counters.connections.add(1);
+            connection.refuses_transactions = !transactions;
             connection.up(writer, now);
             connection.dirty = false;
             self.mark_connection(id);
@@ -388,6 +392,7 @@ impl Router {
             pin: None,
             blocked: Vec::new(),
             vigil: None,
+            guarded: None,
             detour: None,
             last: None,
             active: self.now,

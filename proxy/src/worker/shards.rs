@@ -8,7 +8,7 @@ use crate::admin::counters::Outcome;
 use crate::backend::connection::{ClientKey, Request, Traits};
 use crate::backend::lanes::Lane;
 use crate::client::gather::Gather;
-use crate::client::join::{Special, TypesWanted};
+use crate::client::join::{Sequel, Special};
 use crate::client::replies::Ticket;
 use crate::pubsub::wire::Kind;
 use crate::route::failure::FailureKind;
@@ -181,12 +181,24 @@ impl Router {
         });
     }
 
-    /// Asks for the types of keys that SCAN found, each where it is now. The ticket is open.
+    /// Asks what is still missing for an answer. The ticket is open.
     #[cold]
-    pub(super) fn ask_types(&mut self, key: ClientKey, ticket: Ticket, wanted: TypesWanted) {
+    pub(super) fn ask_on(&mut self, request: &Request, sequel: Sequel) {
+        let (key, ticket) = (request.client, request.ticket);
+        if self.client_mut(key).is_some_and(|client| client.detour.is_some()) {
+            self.detour_settled(key, request.slot, request.traits.detour);
+        }
+        match sequel {
+            Sequel::Types(keys) => self.ask_types(key, ticket, &keys),
+            Sequel::Store(store) => self.store(key, ticket, &store),
+        }
+    }
+
+    /// The types of keys that SCAN found, each where it is now.
+    fn ask_types(&mut self, key: ClientKey, ticket: Ticket, keys: &[Vec<u8>]) {
         // Never a replica: one that lags may not have the key yet, and it would be lost.
         let traits = Traits { primary: true, ..Traits::default() };
-        for (part, name) in wanted.0.iter().enumerate() {
+        for (part, name) in keys.iter().enumerate() {
             let slot = self.division.slot(name);
             let request = self.part(key, ticket, part as u32, Some(slot), traits);
             self.send(request, slot, |out| encode::request(out, &[b"TYPE", name.as_slice()]));

@@ -1,18 +1,21 @@
 //! MULTI, EXEC, DISCARD, and what comes in between; see [`crate::client::transaction`].
 
 use super::dispatch::Step;
-use super::pin::Pin;
+use super::pin::{Pin, UNWATCH};
 use super::router::Router;
 use crate::admin::counters::Outcome;
-use crate::backend::connection::{ClientKey, Request, Traits};
+use crate::backend::connection::{ClientKey, Phase, Request, Traits};
+use crate::client::blocks::Block;
 use crate::client::gather::Gather;
+use crate::client::join::Special;
 use crate::client::local::{self, greeting};
+use crate::client::replies::Ticket;
 use crate::client::transaction::{NotQueued, Transaction};
 use crate::route::failure::FailureKind;
 use crate::route::plan::{Plan, Refusal, Verb, keyless_slot};
 use crate::route::retry::Cause;
-use crate::route::split;
-use pointsman_config::BackendKind;
+use crate::route::split::{self, Placed, SplitKind};
+use pointsman_config::{BackendKind, MultiAcrossSlots};
 use pointsman_protocol::Slot;
 use pointsman_protocol::command::{self, CommandSpec, KeyPattern};
 use pointsman_protocol::resp::{Args, RequestDecoder, RequestLimits, encode};
@@ -36,7 +39,10 @@ impl Router {
             (Verb::Multi, false) => {
                 // What is watched decides the slot already.
                 let slot = client.pin.as_ref().map(|pin| pin.slot);
-                client.transaction = Some(Box::new(Transaction::new(slot)));
+                let transaction = Transaction::new(slot);
+                let any = client.listener.multi_across_slots == MultiAcrossSlots::BestEffort;
+                client.transaction =
+                    Some(Box::new(if any { transaction.in_any_slots() } else { transaction }));
                 self.answer(key, Outcome::Ok, |out| encode::simple(out, "OK"));
             }
             (Verb::Multi, true) => self.tell(key, "ERR MULTI calls can not be nested"),
@@ -174,12 +180,14 @@ impl Router {
                 let mut placed = std::mem::take(&mut self.placed);
                 let one = split::place(kind, args, &self.division, &mut placed);
                 let slot = placed.first().map(|(slot, _)| *slot);
+                let queued = match kind {
+                    _ if one => self.queue(key, spec, slot, args),
+                    // Its values would have to be sorted into an array within the array.
+                    SplitKind::Mget | SplitKind::JsonMget => Err(Refused::NotQueued(NotQueued::CrossSlot)),
+                    SplitKind::Mset | SplitKind::Sum => self.queue_parts(key, spec, kind, &placed, args),
+                };
                 self.placed = placed;
-                if one {
-                    self.queue(key, spec, slot, args)
-                } else {
-                    Err(Refused::NotQueued(NotQueued::CrossSlot))
-                }
+                queued
             }
             Plan::Local { spec } if spec.name == "SELECT" && !self.division.is_cluster() => {
                 self.queue_select(key, spec, args)
@@ -199,6 +207,7 @@ impl Router {
             | Plan::Shards { spec }
             | Plan::Wait { spec }
             | Plan::Subscription { spec } => Err(Refused::NotInTransaction(spec)),
+            Plan::Across { .. } => Err(Refused::NotQueued(NotQueued::CrossSlot)),
             Plan::Refuse(refusal) => Err(Refused::Plan(refusal)),
         };
         match queued {
@@ -247,6 +256,23 @@ impl Router {
             false => encode::request_args(out, args),
         };
         transaction.queue(spec, slot, bytes_max, write).map_err(Refused::NotQueued)
+    }
+
+    fn queue_parts(
+        &mut self,
+        key: ClientKey,
+        spec: &'static CommandSpec,
+        kind: SplitKind,
+        placed: &[Placed],
+        args: Args<'_>,
+    ) -> Result<(), Refused> {
+        let Some(client) = self.client_mut(key) else { return Ok(()) };
+        let bytes_max = client.listener.request_limits.request_bytes_max as usize;
+        let Some(transaction) = &mut client.transaction else { return Ok(()) };
+        let parts = split::parts(placed).map(|part| (part[0].0, part));
+        transaction
+            .queue_parts(spec, parts, bytes_max, |out, part| split::encode_part(out, kind, args, part))
+            .map_err(Refused::NotQueued)
     }
 
     /// SELECT in a transaction: it holds for what is queued behind it, and for the client afterwards.
@@ -337,6 +363,12 @@ impl Router {
                 local.iter().for_each(|(_, reply)| out.extend_from_slice(reply));
             });
         }
+        if let Some(blocks) = transaction.blocks() {
+            return match pin.and_then(|pin| pin.connection) {
+                None => self.execute_blocks(key, blocks, local),
+                Some(id) => self.execute_guarded(key, id, blocks, local),
+            };
+        }
         let Some(client) = self.client_mut(key) else { return };
         let selects = transaction.selected();
         if selects.is_some() {
@@ -374,6 +406,99 @@ impl Router {
         self.enqueue(id, request, |out| transaction.write(out));
         // EXEC leaves nothing behind: the next client may have it at once, behind what is on it.
         self.release_pin(id);
+    }
+
+    /// A transaction for a node that does not let us execute any.
+    #[cold]
+    pub(super) fn refuse_transaction(&mut self, id: usize, request: &Request) {
+        let now = self.now;
+        if request.traits.pinned
+            && let Some(connection) = self.connections.get_mut(id)
+        {
+            // EXEC would have ended that.
+            connection.enqueue_swallowed(UNWATCH, now);
+            self.mark_connection(id);
+        }
+        self.settle_failure(request, FailureKind::NoTransactions);
+    }
+
+    /// A node that does not let us execute transactions comes up: those that wait for it fail, all else
+    /// that waits stays.
+    #[cold]
+    pub(super) fn refuse_waiting_transactions(&mut self, id: usize) {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let mut refused = Vec::new();
+        for waiting in connection.down(Phase::Connecting) {
+            let request = waiting.entry.request;
+            // What is for nobody comes again with what it is for (ASKING), or has nothing to undo (UNWATCH).
+            if request.client == ClientKey::NOBODY {
+                continue;
+            }
+            if request.ahead > 0 {
+                refused.push(request);
+            } else {
+                connection.enqueue(request, now, |out| out.extend_from_slice(&waiting.bytes));
+            }
+        }
+        for request in refused {
+            self.settle_failure(&request, FailureKind::NoTransactions);
+        }
+    }
+
+    /// What the error that EXEC got says of our right to transactions, if that was taken away meanwhile: the
+    /// connection may be in the middle of one, and is closed.
+    #[cold]
+    pub(super) fn transactions_lost(
+        &mut self,
+        id: usize,
+        request: &Request,
+        reply: &[u8],
+    ) -> Option<FailureKind> {
+        // Without its MULTI each command was executed by itself.
+        let alone = reply.starts_with(b"-ERR EXEC without MULTI");
+        if !alone && !reply.starts_with(b"-NOPERM") {
+            return None;
+        }
+        let connection = self.connections.get_mut(id)?;
+        connection.close = Some("it does not let us execute transactions any more");
+        connection.wake();
+        Some(if alone && request.traits.write {
+            FailureKind::WriteUnknown
+        } else {
+            FailureKind::NoTransactions
+        })
+    }
+
+    /// A transaction over several slots goes out as one a slot.
+    fn execute_blocks(&mut self, key: ClientKey, blocks: Vec<Block>, local: Vec<(u32, Vec<u8>)>) {
+        let Some(client) = self.client_mut(key) else { return };
+        let places = blocks.iter().map(|block| block.places.clone()).collect();
+        let gather = Gather::special(Special::Blocks(places, local), blocks.len() as u32);
+        let ticket = client.replies.open_gather(gather);
+        self.send_blocks(key, ticket, (0..).zip(&blocks));
+    }
+
+    /// Sends parts of a transaction over several slots, with their numbers.
+    pub(super) fn send_blocks<'a>(
+        &mut self,
+        key: ClientKey,
+        ticket: Ticket,
+        blocks: impl Iterator<Item = (u32, &'a Block)>,
+    ) {
+        for (part, block) in blocks {
+            let request = self.block_request(key, ticket, part, block);
+            self.send(request, block.slot, |out| out.extend_from_slice(&block.bytes));
+        }
+    }
+
+    /// The request of a part of a transaction over several slots.
+    pub(super) fn block_request(&self, key: ClientKey, ticket: Ticket, part: u32, block: &Block) -> Request {
+        let traits = Traits { write: block.writes, ..Traits::default() };
+        Request {
+            ahead: block.places.len() as u32 + 1,
+            ..self.part(key, ticket, part, Some(block.slot), traits)
+        }
     }
 
     /// The replies to the queued commands that the proxy answers.

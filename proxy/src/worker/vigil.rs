@@ -40,7 +40,7 @@ impl Router {
         if client.in_flight > 0 {
             return self.wait(key);
         }
-        let asked = match Asked::read(spec, args, &self.keys) {
+        let asked = match Asked::read(spec, args, &self.keys, &self.division) {
             Ok(Some(asked)) => asked,
             Ok(None) => {
                 self.refuse(key, args, &Refusal::CrossSlot);
@@ -71,9 +71,8 @@ impl Router {
 
     /// Looks at every key.
     fn look(&mut self, key: ClientKey) {
-        let division = self.division.clone();
         let Some(vigil) = self.client_mut(key).and_then(|client| client.vigil.as_ref()) else { return };
-        let slots = vigil.slots(&division);
+        let slots = vigil.slots().to_vec();
         for (place, slot) in slots.into_iter().enumerate() {
             // Gone once a look could not even be sent, and was the last.
             let Some(vigil) = self.client_mut(key).and_then(|client| client.vigil.as_ref()) else { return };
@@ -87,9 +86,8 @@ impl Router {
     }
 
     fn pop(&mut self, key: ClientKey, place: usize) {
-        let division = self.division.clone();
         let Some(vigil) = self.client_mut(key).and_then(|client| client.vigil.as_ref()) else { return };
-        let Some(slot) = vigil.slots(&division).get(place).copied() else { return };
+        let Some(slot) = vigil.slots().get(place).copied() else { return };
         let (ticket, mut bytes) = (vigil.ticket, Vec::new());
         vigil.write_pop(place, &mut bytes);
         let traits = Traits { vigil: true, write: true, ..Traits::default() };
