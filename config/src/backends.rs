@@ -237,10 +237,7 @@ fn fixed(section: &Section<'_>, outside: &Outside<'_>, endpoints: &mut Endpoints
         let path = format!("{}[{index}]", section.key_path("shards"));
         let shard = section.reader.section(path, "backends.*.fixed.shards[]", Some(node), node.line);
         if by_slots {
-            only_with(&shard, &["weight"], "ketama or modula");
-        }
-        if distribution.sound && distribution.value != Distribution::Ketama {
-            only_with(&shard, &["name"], "ketama");
+            only_with(&shard, &["name", "weight"], "ketama or modula");
         }
         let seeds = seeds(&shard, "seeds", endpoints);
         let name = shard.text("name", |text| match text {
@@ -250,7 +247,7 @@ fn fixed(section: &Section<'_>, outside: &Outside<'_>, endpoints: &mut Endpoints
         let (line, given) = (name.line, name.given);
         let name = name.value.unwrap_or_else(|| seeds.first().map(ring_name).unwrap_or_default());
         let first = shards.iter().position(|known| known.name == name && !name.is_empty());
-        if let (Some(first), Distribution::Ketama) = (first, distribution.value) {
+        if let (Some(first), Distribution::Ketama | Distribution::Modula) = (first, distribution.value) {
             let key = shard.key_path(if given { "name" } else { "seeds" });
             let problem = shard.reader.problem(line, key, format!("shards[{first}] has this name already"));
             shard.reader.report(problem.value(&name).suggest("give each shard a name of its own"));

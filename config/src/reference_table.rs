@@ -520,7 +520,7 @@ pub const SECTIONS: &[Section] = &[
                 "name",
                 Text,
                 Note("its first seed"),
-                "What the shard is called on the ring: it decides which keys the shard has; only with `ketama`.",
+                "What the shard is called: that decides which keys it has; only with `ketama` and `modula`.",
             ),
             key(
                 "weight",

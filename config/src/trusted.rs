@@ -300,7 +300,7 @@ pub struct Sentinel {
 pub struct FixedShard {
     /// Some of its nodes; at least one.
     pub seeds: Vec<HostPort>,
-    /// What its points on a ring are made of; no two of a backend are the same where it counts.
+    /// What decides which keys it has; no two of a backend are the same where it counts.
     pub name: String,
     /// How much of the keys it has, against the other shards; at least 1.
     pub weight: u16,

@@ -29,8 +29,8 @@ fn every_example_is_valid() {
         names.insert(name);
     }
     let wanted = [
-        "from-twemproxy.yaml",
         "fixed-shards.yaml",
+        "from-twemproxy.yaml",
         "full.yaml",
         "job-frameworks.yaml",
         "legacy-client.yaml",

@@ -2,7 +2,7 @@
 //! over from them without moving data. Pure.
 //!
 //! A key, or its tag, becomes a number of 32 bits by a [`Hash`]. With *modula* the number modulo the sum of
-//! the weights says which server. With *ketama* every server has many points on a ring of such numbers,
+//! the weights says which server, in the order of their names (shorter ones first, as twemproxy sorts them). With *ketama* every server has many points on a ring of such numbers,
 //! made of MD5 digests of its name, and a key belongs to the point that follows its own number.
 //!
 //! ```text
@@ -72,9 +72,15 @@ fn tagged(key: &[u8], (open, close): (u8, u8)) -> Option<&[u8]> {
 }
 
 fn modula(servers: &[(&str, u32)]) -> Places {
-    let each =
-        |(server, (_, weight)): (usize, &(&str, u32))| std::iter::repeat_n(server as u16, *weight as usize);
-    Places::Modula(servers.iter().enumerate().flat_map(each).collect())
+    // Not in the order of the file: twemproxy sorts its servers by the length of their names, then by the
+    // names.
+    let mut order: Vec<usize> = (0..servers.len()).collect();
+    order.sort_by_key(|server| servers.get(*server).map(|(name, _)| (name.len(), *name)));
+    let each = |server: usize| {
+        let weight = servers.get(server).map_or(0, |(_, weight)| *weight);
+        std::iter::repeat_n(server as u16, weight as usize)
+    };
+    Places::Modula(order.into_iter().flat_map(each).collect())
 }
 
 fn ketama(servers: &[(&str, u32)]) -> Places {
