@@ -151,14 +151,14 @@ fn listener(
         &[("primary", ReadPolicy::Primary), ("prefer_replica", ReadPolicy::PreferReplica)],
         ReadPolicy::Primary,
     );
-    let across = section.choice("blocking_across_slots", &[("refuse", false), ("poll", true)], false);
-    let poll = Duration::from_millis(section.number("blocking_poll_ms").value);
+    let monitor = section.choice("monitor", &[("on", true), ("off", false)], true);
     let listener = Listener {
         name: name.value.unwrap_or_else(|| listen.value.to_string()),
         listen: listen.value,
         backend: backend_of(section, backends),
         password: password(section, outside),
         reads: Reads { policy: policy.value, max_lag_bytes: section.number("max_lag_bytes").value },
+        monitor: monitor.value,
         cross_slot: CrossSlot {
             compute: section.choice("cross_slot", &[("refuse", false), ("compute", true)], false).value,
             bytes_max: section.number("cross_slot_bytes_max").value as usize,
@@ -171,7 +171,10 @@ fn listener(
                 MultiAcrossSlots::Refuse,
             )
             .value,
-        blocking_across_slots: across.value.then_some(poll),
+        blocking_across_slots: section
+            .choice("blocking_across_slots", &[("refuse", false), ("poll", true)], false)
+            .value,
+        blocking_poll: Duration::from_millis(section.number("blocking_poll_ms").value),
         cluster_facade: section.choice("cluster_facade", &[("false", false), ("true", true)], false).value,
         advertise: advertise(section),
         limits: limits(&section.child("client_limits", "listeners[].client_limits")),

@@ -110,6 +110,12 @@ pub const SECTIONS: &[Section] = &[
                 "With `prefer_replica`: how far a replica may be behind, in bytes of the replication stream, and still get reads.",
             ),
             key(
+                "monitor",
+                Choice(&["on", "off"]),
+                Is("on"),
+                "Whether clients may see what all clients of the backend send (MONITOR). Whoever may read every key may see every command, as in Redis; passwords are not shown.",
+            ),
+            key(
                 "cross_slot",
                 Choice(&["refuse", "compute"]),
                 Is("refuse"),
@@ -318,6 +324,24 @@ pub const SECTIONS: &[Section] = &[
                 Whole(1, 100_000_000),
                 Is("100000"),
                 "Different channels, patterns and shard channels that the clients of one worker may be subscribed to; their names may take 256 bytes each on average.",
+            ),
+            key(
+                "tracking_keys_max",
+                Whole(1, 1_000_000_000),
+                Is("1000000"),
+                "Keys that the clients of one worker with CLIENT TRACKING have read and may keep, each counted once a client; beyond it the key read longest ago is told to be invalid.",
+            ),
+            key(
+                "tracking_bytes_max",
+                Bytes(64 * KIB, 64 * GIB),
+                Is("128MiB"),
+                "Bytes of all these keys together.",
+            ),
+            key(
+                "monitor_per_second",
+                Whole(1, 10_000_000),
+                Is("10000"),
+                "Requests of each worker shown to clients in MONITOR in one second; of the others only the number is told.",
             ),
             key(
                 "databases_max",

@@ -64,13 +64,16 @@ pub struct Listener {
     pub password: Option<Secret>,
     /// Where reads may go.
     pub reads: Reads,
+    /// Whether its clients may see what all clients of the backend send.
+    pub monitor: bool,
     /// What becomes of set algebra over several slots.
     pub cross_slot: CrossSlot,
     /// What becomes of transactions over several slots.
     pub multi_across_slots: MultiAcrossSlots,
-    /// Whether commands may wait for keys of several slots (BLPOP and its like): the longest rest between two
-    /// looks at them. `None` refuses them, with CROSSSLOT.
-    pub blocking_across_slots: Option<Duration>,
+    /// Whether commands may wait for keys of several slots (BLPOP and its like); otherwise CROSSSLOT.
+    pub blocking_across_slots: bool,
+    /// The longest rest between two looks at such keys. Unused without `blocking_across_slots`.
+    pub blocking_poll: Duration,
     /// Whether the proxy presents itself as a cluster of one node.
     pub cluster_facade: bool,
     /// That node's address, as clients are told it; `None` for the one that each of them connected to. Unused
@@ -183,6 +186,12 @@ pub struct Backend {
     pub script_bytes_max: usize,
     /// Different channels, patterns and shard channels of all clients of one worker.
     pub subscriptions_max: usize,
+    /// Keys that tracking clients of one worker may keep, each counted once a client.
+    pub tracking_keys_max: usize,
+    /// Bytes of these keys.
+    pub tracking_bytes_max: usize,
+    /// Requests of each worker that MONITOR shows in one second.
+    pub monitor_per_second: u32,
     /// Databases that clients may select, where the nodes have several.
     pub databases_max: u16,
     /// How the slot map is kept fresh.

@@ -23,4 +23,5 @@ pub mod route;
 pub mod run;
 pub mod shutdown;
 pub mod topology;
+pub mod tracking;
 pub mod worker;

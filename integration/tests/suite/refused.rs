@@ -12,7 +12,6 @@ fn t32_what_belongs_to_one_connection_or_one_node_is_refused() {
     for line in [
         "EXEC",
         "DISCARD",
-        "MONITOR",
         "ASKING",
         "MIGRATE 127.0.0.1 1 k 0 1000",
         "REPLICAOF NO ONE",
@@ -32,9 +31,6 @@ fn t32_what_belongs_to_one_connection_or_one_node_is_refused() {
         "ACL SETUSER me on",
         "ACL LIST",
         "MODULE LOAD x.so",
-        "CLIENT TRACKING ON",
-        "CLIENT CACHING YES",
-        "CLIENT GETREDIR",
         "READONLY",
         "READWRITE",
         "SELECT 1",

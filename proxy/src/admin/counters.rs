@@ -94,6 +94,27 @@ pub struct WorkerCounters {
     pub converted_replies: Counter,
     /// Subscriptions.
     pub pubsub: PubSubCounters,
+    /// Client tracking.
+    pub tracking: TrackingCounters,
+    /// Clients that see what all send.
+    pub monitors: Counter,
+    /// Requests not shown to them, as there were too many.
+    pub monitor_dropped: Counter,
+}
+
+/// What one worker counts of clients that track changes.
+#[derive(Debug, Default)]
+pub struct TrackingCounters {
+    /// Clients that track now.
+    pub clients: Counter,
+    /// Keys that they have read and may keep.
+    pub keys: Counter,
+    /// Invalidations told.
+    pub told: Counter,
+    /// Keys that clients had to forget because there were too many.
+    pub given_up: Counter,
+    /// Connections that watch changes and broke.
+    pub connections_lost: Counter,
 }
 
 /// What one worker counts of subscriptions to one backend.

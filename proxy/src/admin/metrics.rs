@@ -242,6 +242,45 @@ fn workers(status: &Status, families: &mut Vec<MetricFamily>) {
         (counter, "pointsman_subscriber_connections_lost_total", "Subscriber connections that broke."),
         &|c| c.pubsub.connections_lost.get(),
     );
+    add((gauge, "pointsman_tracking_clients", "Clients with CLIENT TRACKING on."), &|c| {
+        c.tracking.clients.get()
+    });
+    add(
+        (
+            gauge,
+            "pointsman_tracking_keys",
+            "Keys that clients with tracking have read and may keep, by worker.",
+        ),
+        &|c| c.tracking.keys.get(),
+    );
+    add((counter, "pointsman_invalidations_total", "Invalidations told to clients with tracking."), &|c| {
+        c.tracking.told.get()
+    });
+    add(
+        (
+            counter,
+            "pointsman_tracking_given_up_total",
+            "Keys that clients had to forget because of tracking_keys_max or tracking_bytes_max.",
+        ),
+        &|c| c.tracking.given_up.get(),
+    );
+    add(
+        (
+            counter,
+            "pointsman_tracking_connections_lost_total",
+            "Connections that watch a primary for changes and broke; all clients with tracking had to forget everything.",
+        ),
+        &|c| c.tracking.connections_lost.get(),
+    );
+    add((gauge, "pointsman_monitors", "Clients in MONITOR."), &|c| c.monitors.get());
+    add(
+        (
+            counter,
+            "pointsman_monitor_dropped_total",
+            "Requests not shown by MONITOR because of monitor_per_second.",
+        ),
+        &|c| c.monitor_dropped.get(),
+    );
 }
 
 fn nodes(status: &Status, families: &mut Vec<MetricFamily>) {

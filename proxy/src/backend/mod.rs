@@ -9,4 +9,5 @@ pub mod connection;
 pub mod dial;
 pub mod handshake;
 pub mod lanes;
+pub mod ledger;
 mod transactions;

@@ -136,6 +136,22 @@ impl Replies {
         self.out.extend_from_slice(rest);
     }
 
+    /// Appends a message that answers nothing behind all that the client still waits for. It takes a place
+    /// of its own there, whatever is withheld.
+    pub fn push_behind(&mut self, frame: &[u8]) {
+        if self.queue.is_empty() {
+            return self.out.extend_from_slice(frame);
+        }
+        let end = self.stash.len();
+        self.stash.extend_from_slice(frame);
+        self.stashed += frame.len();
+        match self.queue.back_mut() {
+            // Right behind what waits there already: it can share its place.
+            Some(Place::Stashed { start, len }) if *start + *len == end => *len += frame.len(),
+            _ => self.queue.push_back(Place::Stashed { start: end, len: frame.len() }),
+        }
+    }
+
     /// Answers a place with `bytes`. A ticket that is not waiting is ignored: that cannot happen
     /// while the rule "one reply a request" holds, and must not hurt another reply if it does.
     #[inline]
@@ -417,6 +433,34 @@ mod tests {
         assert!(replies.is_idle());
         replies.answer(|out| out.extend_from_slice(b"now"));
         assert_eq!(taken(&mut replies), "now");
+    }
+
+    #[test]
+    fn t25_t101_a_message_comes_behind_what_was_asked_before_it() {
+        let mut replies = Replies::default();
+        replies.push_behind(b"now ");
+        assert_eq!(taken(&mut replies), "now ");
+        let (a, b) = (replies.open(), replies.open());
+        replies.fill(b, b"b ");
+        replies.push_behind(b"push ");
+        replies.push_behind(b"more ");
+        assert_eq!(replies.open_count(), 2, "they share a place");
+        let c = replies.open();
+        replies.push_behind(b"last ");
+        replies.answer(|out| out.extend_from_slice(b"d "));
+        replies.push_behind(b"end ");
+        assert_eq!(taken(&mut replies), "");
+        replies.fill(a, b"a ");
+        assert_eq!(taken(&mut replies), "a b push more ");
+        replies.fill(c, b"c ");
+        assert_eq!(taken(&mut replies), "c last d end ");
+        assert!(replies.is_idle() && replies.held() == 0);
+        // What is withheld is only the answer.
+        replies.withhold(Withhold::All);
+        let hidden = replies.open();
+        replies.push_behind(b"push ");
+        replies.fill(hidden, b"hidden ");
+        assert_eq!(taken(&mut replies), "push ");
     }
 
     #[test]

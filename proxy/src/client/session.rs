@@ -157,7 +157,12 @@ impl Session {
                 Ok(Some(len)) => {
                     let args = self.decoder.args(&rest[..len]);
                     match router.request(self.key, &rest[..len], args, self.decoder.was_inline()) {
-                        Step::Done => at += len,
+                        Step::Done => {
+                            if router.is_observed() {
+                                router.observe(self.key, args);
+                            }
+                            at += len;
+                        }
                         Step::Wait => {
                             // The same request is looked at again later.
                             self.decoder.reset();

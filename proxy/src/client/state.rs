@@ -5,6 +5,7 @@ use super::transaction::Transaction;
 use super::vigil::Vigil;
 use super::written::Written;
 use crate::pubsub::wire;
+use crate::tracking::mode::Tracking;
 use crate::worker::detour::Detour;
 use crate::worker::guard::Guarded;
 use crate::worker::pin::Pin;
@@ -52,6 +53,8 @@ pub struct ListenerContext {
     pub password: Option<Secret>,
     /// Where reads may go.
     pub reads: Reads,
+    /// Whether its clients may see what all clients of the backend send.
+    pub monitor: bool,
     /// What becomes of set algebra over several slots.
     pub cross_slot: CrossSlot,
     /// What becomes of transactions over several slots.
@@ -76,9 +79,10 @@ impl ListenerContext {
             listen: config.listen,
             password: config.password.clone(),
             reads: config.reads,
+            monitor: config.monitor,
             cross_slot: config.cross_slot,
             multi_across_slots: config.multi_across_slots,
-            blocking_across_slots: config.blocking_across_slots,
+            blocking_across_slots: config.blocking_across_slots.then_some(config.blocking_poll),
             facade: config.cluster_facade,
             advertise: config.advertise.clone(),
             request_limits: RequestLimits {
@@ -187,6 +191,10 @@ pub struct Client {
     pub transaction: Option<Box<Transaction>>,
     /// Requests that are being sent a second time.
     pub detour: Option<Box<Detour>>,
+    /// How it tracks what changes.
+    pub tracking: Option<Box<Tracking>>,
+    /// It sees what all clients send; the number of its MONITOR among all.
+    pub monitor: Option<u64>,
     /// The command it sent last.
     pub last: Option<&'static CommandSpec>,
     /// Last time it sent something, in microseconds of the worker's clock.

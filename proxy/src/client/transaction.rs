@@ -12,7 +12,7 @@
 use super::blocks::{self, Block, Queued};
 use pointsman_protocol::Slot;
 use pointsman_protocol::command::CommandSpec;
-use pointsman_protocol::resp::{Args, encode};
+use pointsman_protocol::resp::{Args, RequestDecoder, RequestLimits, encode};
 
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
@@ -208,6 +208,23 @@ impl Transaction {
         &self.local
     }
 
+    /// All commands as they would go over the wire, in their order.
+    pub fn all(&self) -> Vec<Vec<u8>> {
+        let mut local = self.local.iter().peekable();
+        let mut all = Vec::new();
+        let (mut decoder, mut at) = (RequestDecoder::new(), MULTI.len());
+        loop {
+            if let Some((_, frame)) = local.next_if(|(place, _)| *place as usize == all.len()) {
+                all.push(frame.clone());
+                continue;
+            }
+            let rest = self.bytes.get(at..).unwrap_or_default();
+            let Ok(Some(len)) = decoder.next(rest, &RequestLimits::AUTHENTICATED) else { return all };
+            all.push(rest[..len].to_vec());
+            at += len;
+        }
+    }
+
     /// The slot of its keys; `None` if it has no keys.
     pub fn slot(&self) -> Option<Slot> {
         self.slot
@@ -260,6 +277,13 @@ mod tests {
         assert!(transaction.writes());
         assert_eq!(transaction.slot(), Slot::new(7));
         assert_eq!((transaction.commands(), transaction.replies_ahead()), (2, 3));
+        let ping = OwnedArgs::new(&["PING"]);
+        transaction.queue_local(ping.args(), 1000).unwrap();
+        let all: Vec<usize> = transaction.all().iter().map(Vec::len).collect();
+        assert_eq!(all, [20, 21, 14], "GET, INCR, PING");
+        let mut transaction = Transaction::new(None);
+        queue(&mut transaction, &["GET", "k"], Some(7)).unwrap();
+        queue(&mut transaction, &["INCR", "k"], Some(7)).unwrap();
         let mut out = Vec::new();
         transaction.write(&mut out);
         assert_eq!(

@@ -145,8 +145,6 @@ pub enum Refusal {
     CrossSlot,
     /// The client has not authenticated.
     NoAuth,
-    /// This version does not carry it yet.
-    NotYet(&'static CommandSpec),
     /// Its answer is only right where one shard has everything; so many shards there are.
     OneShardOnly(&'static CommandSpec, usize),
     /// It would act on one node behind the proxy, or on a state that a shared connection cannot hold.
@@ -169,9 +167,6 @@ impl Refusal {
             Refusal::Keys(spec, error) => error.reply(spec, out),
             Refusal::CrossSlot => encode::error(out, "CROSSSLOT Keys in request don't hash to the same slot"),
             Refusal::NoAuth => encode::error(out, "NOAUTH Authentication required."),
-            Refusal::NotYet(spec) => {
-                encode::error(out, &format!("ERR '{}' is not supported through this proxy yet", shown(spec)));
-            }
             Refusal::OneShardOnly(spec, shards) => {
                 encode::error(
                     out,
@@ -223,7 +218,6 @@ enum Route {
     Subscription,
     Wait,
     Publish,
-    NotYet,
     NotThroughProxy,
 }
 
@@ -242,7 +236,7 @@ fn route_of(spec: &CommandSpec) -> Route {
     let container = spec.name.split('|').next().unwrap_or(spec.name);
     match spec.name {
         "PING" | "ECHO" | "SELECT" | "HELLO" | "AUTH" | "QUIT" | "RESET" | "INFO" | "TIME" | "LOLWUT"
-        | "READONLY" | "READWRITE" | "ASKING" | "ROLE" | "ACL|WHOAMI" | "ACL|USERS" => {
+        | "READONLY" | "READWRITE" | "ASKING" | "ROLE" | "ACL|WHOAMI" | "ACL|USERS" | "MONITOR" => {
             return Route::Local;
         }
         "SWAPDB" | "MOVE" => return Route::Databases,
@@ -294,7 +288,6 @@ fn route_of(spec: &CommandSpec) -> Route {
         "WATCH" => return Route::Transaction(Verb::Watch),
         "UNWATCH" => return Route::Transaction(Verb::Unwatch),
         "WAIT" | "WAITAOF" => return Route::Wait,
-        "MONITOR" => return Route::NotYet,
         _ => {}
     }
     // The same on every node, and nothing in them tells which node it is.
@@ -371,7 +364,6 @@ pub fn plan(args: Args<'_>, authenticated: bool, division: &Division, keys: &mut
         Route::Wait => Plan::Wait { spec },
         Route::Publish if spec.name == "SPUBLISH" => Plan::Publish { spec, slot: Slot::of(args.at(1)) },
         Route::Publish => Plan::Publish { spec, slot: keyless_slot() },
-        Route::NotYet => Plan::Refuse(Refusal::NotYet(spec)),
         Route::NotThroughProxy => Plan::Refuse(Refusal::NotThroughProxy(spec)),
     }
 }

@@ -58,6 +58,7 @@ fn a_route_for_every_kind_of_command() {
         ("MEMORY DOCTOR", "shards".into()),
         ("PING", "local".into()),
         ("CLIENT ID", "local".into()),
+        ("MONITOR", "local".into()),
         ("COMMAND", "local".into()),
         ("COMMAND COUNT", "local".into()),
         ("OBJECT ENCODING a", format!("slot {a} read")),

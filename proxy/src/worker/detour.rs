@@ -401,6 +401,9 @@ impl Router {
                 id
             }
         };
+        if self.is_observed() {
+            self.note_second_attempt(key, id);
+        }
         if self.connections[id].phase == Phase::Down {
             return self.attempt_failed(Parked::new(request, bytes), Cause::NotSent, None);
         }

@@ -66,10 +66,14 @@ impl Router {
         let (authenticated, replica_reads) = (client.authenticated, client.replica_reads);
         let queueing = client.transaction.is_some();
         let only_subscribes = !client.resp3 && client.is_subscribed();
+        let monitors = client.monitor.is_some();
         let plan = plan::plan(args, authenticated, &self.division, &mut self.keys);
         client.last = plan.spec();
         if only_subscribes && let Some(step) = self.in_subscribed_mode(key, &plan, args) {
             return step;
+        }
+        if monitors && self.in_monitor_mode(key, plan.spec()) {
+            return Step::Done;
         }
         if self.pause.is_some_and(|pause| pause.holds(&plan)) {
             return self.wait(key);
@@ -180,7 +184,9 @@ impl Router {
             && !request.traits.primary
             && reads.policy == ReadPolicy::PreferReplica
             && request.ahead == 0
-            && client.writes_in_flight == 0;
+            && client.writes_in_flight == 0
+            // A replica may tell an old value after the primary told that it changed.
+            && client.tracking.is_none();
         let max_lag = any_copy.then_some(reads.max_lag_bytes);
         client.in_flight += 1;
         client.writes_in_flight += u32::from(request.traits.write);

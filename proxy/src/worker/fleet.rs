@@ -5,6 +5,7 @@
 //! the one who asked. It costs nothing while nobody asks.
 
 use super::Message;
+use super::monitor::Feed;
 use super::router::{Router, SharedRouter};
 use super::unblock::unblock;
 use crate::backend::connection::ClientKey;
@@ -12,6 +13,7 @@ use crate::client::local::filter::Filter;
 use crate::client::local::line;
 use crate::client::state::Client;
 use crate::route::plan::{Plan, Verb};
+use crate::tracking::wire::Forget;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -42,6 +44,19 @@ pub enum Question {
     Pause(Pausing, Duration),
     /// Go on.
     Unpause,
+    /// Whether a client of this CLIENT ID is here.
+    Find(u64),
+    /// Tell a client what to forget, for another that redirects to it.
+    Invalidate {
+        /// Its place.
+        client: ClientKey,
+        /// Its CLIENT ID.
+        id: u64,
+        /// What.
+        what: Forget,
+    },
+    /// Show all requests there.
+    Monitor(Feed),
     /// End the wait of a client.
     Unblock {
         /// Its CLIENT ID.
@@ -63,6 +78,10 @@ pub enum Tally {
         /// The one that asks is one of them.
         asker: bool,
     },
+    /// To [`Question::Find`]: its place.
+    Found(Option<ClientKey>),
+    /// To [`Question::Invalidate`]: whether the client is still there.
+    Told(bool),
     /// To [`Question::Unblock`]: whether it was this that ended the wait.
     Unblocked(bool),
     /// To the others.
@@ -130,6 +149,19 @@ impl Fleet {
         }
         tallies
     }
+
+    /// How many workers there are.
+    pub fn worker_count(&self) -> usize {
+        self.workers.get().map_or(0, Vec::len)
+    }
+
+    /// Asks one worker, by its number. `None` if it is gone.
+    pub async fn ask_one(&self, worker: usize, backend: Arc<str>, question: Question) -> Option<Tally> {
+        let worker = self.workers.get()?.get(worker)?.upgrade()?;
+        let (answer, answered) = oneshot::channel();
+        worker.send(Message::Ask { backend, question, answer }).await.ok()?;
+        answered.await.ok()
+    }
 }
 
 /// Answers a question for the clients of one router; that a pause has begun is told when no write
@@ -184,6 +216,11 @@ impl Router {
                 self.end_pause();
                 Tally::Done
             }
+            Question::Find(id) => Tally::Found(self.find_client(*id)),
+            Question::Invalidate { client, id, what } => {
+                Tally::Told(self.invalidate_for_another(*client, *id, what))
+            }
+            Question::Monitor(feed) => self.add_monitor(feed),
             // It takes its time; see `consider` above.
             Question::Unblock { .. } => Tally::Done,
         }

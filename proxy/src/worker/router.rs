@@ -6,6 +6,7 @@
 //! ([`super::answer`]), a request goes a second time ([`super::detour`]), time passes
 //! ([`super::tick`]).
 
+use super::monitor::{Allowance, Feed};
 use super::pin::Pins;
 use super::scripts::{Scripts, Seen};
 use crate::admin::counters::{Registry, WorkerCounters};
@@ -21,6 +22,7 @@ use crate::route::division::Division;
 use crate::route::retry::RetryLimits;
 use crate::route::split::Placed;
 use crate::topology::publish::{Published, Snapshot};
+use crate::tracking::watch::Watch;
 use crate::worker::fleet::{Fleet, Pause};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use pointsman_config::Backend;
@@ -170,6 +172,13 @@ pub struct Router {
     pub(super) swept: u64,
     /// What clients are subscribed to, from the first subscription on.
     pub(super) pubsub: Option<Box<Hub>>,
+    /// What clients keep and how changes to it are heard, from the first client that tracks on.
+    pub(super) watch: Option<Box<Watch>>,
+    /// Who wants to see every request.
+    pub(super) monitors: Vec<Feed>,
+    pub(super) monitor_allowance: Allowance,
+    /// A client tracks, or somebody wants to see every request.
+    pub(super) observed: bool,
 }
 
 /// Replies wait at most this long for the rest of their batch, in microseconds; then the timer's own
@@ -215,6 +224,10 @@ impl Router {
                 ticker: Rc::new(Notify::new()),
                 swept: 0,
                 pubsub: None,
+                watch: None,
+                monitors: Vec::new(),
+                monitor_allowance: Allowance::default(),
+                observed: false,
                 snapshot,
                 division: Division::of(&context.config.kind),
                 context,
@@ -270,6 +283,7 @@ impl Router {
         self.detours_due = true;
         self.wake_flusher();
         self.move_subscriptions();
+        self.move_watch();
     }
 
     fn build_nodes(&mut self) {
@@ -394,6 +408,8 @@ impl Router {
             vigil: None,
             guarded: None,
             detour: None,
+            tracking: None,
+            monitor: None,
             last: None,
             active: self.now,
             dirty: false,
@@ -422,6 +438,7 @@ impl Router {
             self.leave_vigil(key);
             self.close_waits_of(key);
             self.leave_subscriptions(key);
+            self.end_tracking(key);
             self.clients.remove(key.index as usize);
             self.counters.clients.sub(1);
             if self.clients.is_empty() {
@@ -434,6 +451,11 @@ impl Router {
     #[inline]
     pub fn client_mut(&mut self, key: ClientKey) -> Option<&mut Client> {
         self.clients.get_mut(key.index as usize).filter(|client| client.generation == key.generation)
+    }
+
+    /// Itself, for tasks that outlive the turn.
+    pub fn myself(&self) -> Weak<RefCell<Router>> {
+        self.me.clone()
     }
 
     /// How many clients there are.
@@ -613,8 +635,11 @@ impl Router {
         // tells a client which does not read.
         let piled_up = client.replies.piled_up().saturating_sub(client.replies.largest());
         if piled_up > client.listener.limits.output_bytes_max {
-            tracing::warn!(client = %client.address, bytes = client.replies.held(), "a client does not read its replies; closing it (client_limits.output_bytes_max)");
-            self.counters.clients_overflowed.add(1);
+            // It may be written to once more before its task ends.
+            if !client.broken {
+                tracing::warn!(client = %client.address, bytes = client.replies.held(), "a client does not read its replies; closing it (client_limits.output_bytes_max)");
+                self.counters.clients_overflowed.add(1);
+            }
             client.broken = true;
             client.wake();
             return;

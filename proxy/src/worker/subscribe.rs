@@ -9,11 +9,12 @@ use super::dispatch::Step;
 use super::router::{BackendContext, Router};
 use crate::admin::counters::Outcome;
 use crate::backend::connection::{ClientKey, Request, Traits};
+use crate::backend::ledger;
 use crate::client::gather::Gather;
 use crate::client::join::Special;
 use crate::client::state::Class;
 use crate::pubsub::audience::Count;
-use crate::pubsub::dial;
+use crate::pubsub::dial::Subscribers;
 use crate::pubsub::hub::{Event, Hub, Patience};
 use crate::pubsub::link::Link;
 use crate::pubsub::registry::{Answer, TopicId};
@@ -214,7 +215,7 @@ impl Router {
                 Event::Answer(answer, confirmed) => self.subscription_done(answer, confirmed),
                 Event::Dial(id) => {
                     if let Some(me) = self.me.upgrade() {
-                        tokio::task::spawn_local(dial::run(me, id));
+                        tokio::task::spawn_local(ledger::run::<Subscribers>(me, id));
                     }
                 }
                 Event::Moved(error, from) => self.shard_channel_moved(&error, &from),

@@ -66,12 +66,14 @@ impl Router {
             self.end_pause();
         }
         self.tick_subscriptions();
+        self.tick_watch();
         if self.draining {
             self.drain_clients();
         }
         if self.now.saturating_sub(self.swept) >= Self::micros(SWEEP) {
             self.swept = self.now;
             self.sweep_clients();
+            self.sweep_monitors();
         }
     }
 
@@ -129,8 +131,9 @@ impl Router {
     /// Takes the buffers of clients that went quiet, and closes those that stay away too long.
     fn sweep_clients(&mut self) {
         let now = self.now;
-        let mut idle = Vec::new();
+        let (mut idle, mut monitors) = (Vec::new(), 0);
         for (index, client) in self.clients.iter_mut() {
+            monitors += u64::from(client.monitor.is_some());
             let quiet = now.saturating_sub(client.active);
             if client.in_flight > 0
                 || client.paused
@@ -140,13 +143,15 @@ impl Router {
                 continue;
             }
             client.replies.shrink();
-            // A subscriber listens; it need not say anything.
+            // A subscriber listens; it need not say anything. So does a monitor.
             if !client.is_subscribed()
+                && client.monitor.is_none()
                 && client.listener.limits.idle_timeout.is_some_and(|timeout| quiet > Self::micros(timeout))
             {
                 idle.push(ClientKey { index: index as u32, generation: client.generation });
             }
         }
+        self.counters.monitors.set(monitors);
         for key in idle {
             if let Some(client) = self.client_mut(key) {
                 client.closing = true;

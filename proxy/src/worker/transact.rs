@@ -50,7 +50,13 @@ impl Router {
             // What it sent before went over other connections: it must have happened before the node judges
             // whether a watched key has changed.
             (Verb::Exec, true) if client.pin.is_some() && client.in_flight > 0 => return self.wait(key),
-            (Verb::Exec, true) => self.execute(key),
+            (Verb::Exec, true) => {
+                let queued = if self.is_observed() { self.queued(key) } else { None };
+                self.execute(key);
+                if let Some(queued) = queued {
+                    self.observe_queued(key, queued);
+                }
+            }
             (Verb::Discard, false) => self.tell(key, "ERR DISCARD without MULTI"),
             (Verb::Discard, true) => {
                 client.transaction = None;
@@ -530,7 +536,7 @@ impl Router {
 fn changes_the_connection(spec: &CommandSpec) -> bool {
     matches!(
         spec.name,
-        "HELLO" | "AUTH" | "CLIENT|REPLY" | "CLIENT|KILL" | "CLIENT|PAUSE" | "CLIENT|TRACKING"
+        "HELLO" | "AUTH" | "CLIENT|REPLY" | "CLIENT|KILL" | "CLIENT|PAUSE" | "CLIENT|TRACKING" | "MONITOR"
     )
 }
 

@@ -1,8 +1,6 @@
 //! CLIENT: what a client says about itself, asks about others, and does to them.
-//!
-//! TRACKING, CACHING and GETREDIR are refused here: invalidations are not carried yet.
 
-use super::{Answer, Refused, decimal, filter, integer, line, refusal, valid_name, verbatim};
+use super::{Answer, Refused, decimal, filter, integer, line, refusal, tracking, valid_name, verbatim};
 use crate::admin::counters::Outcome;
 use crate::backend::connection::ClientKey;
 use crate::client::replies::Withhold;
@@ -15,7 +13,15 @@ use std::time::Duration;
 
 /// True for the subcommands that ask all workers: they wait for what their client has on its way.
 pub fn asks_everyone(spec: &CommandSpec) -> bool {
-    matches!(spec.name, "CLIENT|LIST" | "CLIENT|KILL" | "CLIENT|PAUSE" | "CLIENT|UNPAUSE" | "CLIENT|UNBLOCK")
+    matches!(
+        spec.name,
+        "CLIENT|LIST"
+            | "CLIENT|KILL"
+            | "CLIENT|PAUSE"
+            | "CLIENT|UNPAUSE"
+            | "CLIENT|UNBLOCK"
+            | "CLIENT|TRACKING"
+    )
 }
 
 /// Answers CLIENT and its subcommands.
@@ -57,6 +63,9 @@ pub fn client(
         // what is not known is ignored there, too.
         "CLIENT|CAPA" => encode::simple(out, "OK"),
         "CLIENT|REPLY" => return reply(&mut client.replies, args.at(2), out),
+        "CLIENT|TRACKING" | "CLIENT|CACHING" | "CLIENT|TRACKINGINFO" | "CLIENT|GETREDIR" => {
+            return tracking::answer(router, key, spec, args, out);
+        }
         "CLIENT|UNBLOCK" => {
             let question = unblock(args)?;
             return Ok(ask(router, key, question, |tallies, _, out| {
@@ -103,7 +112,7 @@ pub fn client(
                 false
             }));
         }
-        _ => return Err(refusal(Refusal::NotYet(spec), args)),
+        _ => return Err(refusal(Refusal::NotThroughProxy(spec), args)),
     }
     Ok(Answer::Ready)
 }

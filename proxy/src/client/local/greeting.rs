@@ -128,6 +128,7 @@ pub fn reset(client: &mut Client) {
     client.database = 0;
     client.authenticated = client.listener.password.is_none();
     client.replies.withhold(Withhold::Nothing);
+    client.monitor = None;
     if let Some(identity) = &mut client.identity {
         identity.name.clear();
         identity.no_touch = false;

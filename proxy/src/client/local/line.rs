@@ -2,6 +2,7 @@
 //!
 //! What only a server with one buffer a client can tell (`qbuf`, `argv-mem`) is 0 here.
 
+use super::tracking::redirected_to;
 use crate::client::state::{Client, Kind};
 use std::fmt::Write;
 use std::os::fd::AsRawFd;
@@ -19,7 +20,7 @@ pub fn of(client: &Client, now: u64) -> String {
         line,
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={channels} psub={patterns} ssub={shards} multi={queued} \
          qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={held} oll=0 omem={held} tot-mem={} \
-         events={} cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}",
+         events={} cmd={} user=default redir={} resp={} lib-name={} lib-ver={}",
         client.id,
         client.address,
         client.own_address(),
@@ -32,6 +33,7 @@ pub fn of(client: &Client, now: u64) -> String {
         held + size_of::<Client>(),
         if client.write_blocked { "rw" } else { "r" },
         client.last.map_or_else(|| "NULL".to_owned(), |spec| spec.name.to_lowercase()),
+        redirected_to(client),
         if client.resp3 { 3 } else { 2 },
         String::from_utf8_lossy(&identity.lib_name),
         String::from_utf8_lossy(&identity.lib_version),
@@ -40,16 +42,21 @@ pub fn of(client: &Client, now: u64) -> String {
 }
 
 fn flags(client: &Client, no_evict: bool, no_touch: bool) -> String {
+    let tracks = client.tracking.as_deref();
     letters([
+        (client.monitor.is_some(), 'O'),
         (client.kind() == Kind::Pubsub, 'P'),
         (client.transaction.is_some(), 'x'),
         (client.is_blocked(), 'b'),
+        (tracks.is_some(), 't'),
+        (tracks.is_some_and(|tracking| tracking.broken), 'R'),
+        (tracks.is_some_and(|tracking| tracking.broadcast), 'B'),
         (no_evict, 'e'),
         (no_touch, 'T'),
     ])
 }
 
-fn letters(set: [(bool, char); 5]) -> String {
+fn letters(set: [(bool, char); 9]) -> String {
     let flags: String = set.into_iter().filter(|(set, _)| *set).map(|(_, flag)| flag).collect();
     if flags.is_empty() { "N".to_owned() } else { flags }
 }
@@ -60,9 +67,12 @@ mod tests {
 
     #[test]
     fn t27_flags_of_a_client() {
-        let flags = |set: &str| letters(['P', 'x', 'b', 'e', 'T'].map(|flag| (set.contains(flag), flag)));
+        let flags = |set: &str| {
+            letters(['O', 'P', 'x', 'b', 't', 'R', 'B', 'e', 'T'].map(|flag| (set.contains(flag), flag)))
+        };
         assert_eq!(flags(""), "N");
         assert_eq!(flags("Te"), "eT");
         assert_eq!(flags("Pbx"), "Pxb");
+        assert_eq!(flags("BtO"), "OtB");
     }
 }

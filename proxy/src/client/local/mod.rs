@@ -12,6 +12,7 @@ pub mod filter;
 pub mod greeting;
 pub mod info;
 pub mod line;
+pub mod tracking;
 pub mod words;
 
 use crate::admin::counters::Outcome;
@@ -163,6 +164,7 @@ fn write(
         }
         "RESET" => {
             greeting::reset(client);
+            router.end_tracking(key);
             router.leave_subscriptions(key);
             encode::simple(out, "RESET");
         }
@@ -173,6 +175,18 @@ fn write(
         "ACL|USERS" => {
             encode::array_head(out, 1);
             encode::bulk(out, b"default");
+        }
+        "MONITOR" if !client.listener.monitor => {
+            return Err("ERR MONITOR is switched off here (listeners[].monitor)".into());
+        }
+        // As in Redis, a second one is not even answered.
+        "MONITOR" if client.monitor.is_some() => {
+            client.replies.unanswered();
+            return Ok(Answer::Silent);
+        }
+        "MONITOR" => {
+            router.begin_monitor(key);
+            return Ok(Answer::Later);
         }
         "INFO" => return Ok(info::info(router, key, args, resp3, out)),
         // Where reads go is the listener's to say.
@@ -240,7 +254,7 @@ fn integer(text: &[u8]) -> Option<i64> {
 }
 
 /// The same, or Redis' error.
-fn decimal(text: &[u8]) -> Result<i64, Refused> {
+pub(crate) fn decimal(text: &[u8]) -> Result<i64, Refused> {
     integer(text).ok_or_else(|| "ERR value is not an integer or out of range".into())
 }
 
