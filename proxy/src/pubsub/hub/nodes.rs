@@ -29,7 +29,7 @@ impl Hub {
     }
 
     /// Chooses the home anew. True if it is another.
-    fn choose_home(&mut self, now: u64) -> bool {
+    pub(super) fn choose_home(&mut self, now: u64) -> bool {
         let fails =
             |address: &&HostPort| self.failing.get(*address).is_some_and(|failing| failing.until > now);
         // Every change may cost messages, so the home stays while it can.
