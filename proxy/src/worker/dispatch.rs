@@ -18,9 +18,9 @@ use crate::route::plan::{self, Plan, Refusal};
 use crate::route::read::pick_replica;
 use crate::route::retry::Cause;
 use crate::route::split::{self, SplitKind};
-use pointsman_config::ReadPolicy;
+use pointsman_config::{BackendKind, ReadPolicy};
 use pointsman_protocol::Slot;
-use pointsman_protocol::command::{CommandSpec, ResponsePolicy};
+use pointsman_protocol::command::{CommandSpec, Flags, KeyError, ResponsePolicy};
 use pointsman_protocol::resp::{Args, ProtocolError, encode};
 use pointsman_protocol::topology::{NodeIndex, ShardIndex};
 
@@ -145,6 +145,16 @@ impl Router {
                 Step::Done
             }
             Plan::Refuse(refusal) if refusal.is_http(args) => self.close_browser(key),
+            // The node finds the same mistake, and tells it in its own words and its own order. What may wait must
+            // not reach a connection that others share, whatever a newer node takes it for.
+            Plan::Refuse(Refusal::Keys(spec, error))
+                if error != KeyError::Arity
+                    && !spec.flags.has(Flags::BLOCKING)
+                    && !matches!(self.context.config.kind, BackendKind::Bundled(_)) =>
+            {
+                self.send_to_slot(key, Traits::of(spec), plan::keyless_slot(), frame, args, inline);
+                Step::Done
+            }
             Plan::Refuse(Refusal::CrossSlot) if self.keeps_vigil(key, args) => self.keep_vigil(key, args),
             Plan::Refuse(refusal) => {
                 self.refuse(key, args, &refusal);
@@ -219,7 +229,8 @@ impl Router {
         if connection.phase == Phase::Down {
             return self.park_new(request, Cause::NotSent, write);
         }
-        if request.ahead > 0 && connection.refuses_transactions {
+        // WAIT has a reply ahead as well, and is none.
+        if request.ahead > 0 && connection.refuses_transactions && !request.traits.blocking {
             return self.refuse_transaction(id, &request);
         }
         if !connection.accepts(0, &self.context.queue) {

@@ -68,7 +68,9 @@ impl Router {
             "FUNCTION|STATS" => {
                 return self.ask_each(key, traits, Special::FunctionStats, &shards, true, &[whole]);
             }
-            "SCRIPT|EXISTS" => Special::Exists,
+            "SCRIPT|EXISTS" => {
+                Special::Exists(args.iter().skip(2).map(|sha| self.knows_script(sha)).collect())
+            }
             "PUBSUB|CHANNELS" | "PUBSUB|SHARDCHANNELS" => Special::Union,
             "PUBSUB|NUMSUB" | "PUBSUB|SHARDNUMSUB" => {
                 let kind = if spec.name == "PUBSUB|NUMSUB" { Kind::Channel } else { Kind::Shard };
