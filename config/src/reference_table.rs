@@ -163,6 +163,12 @@ pub const SECTIONS: &[Section] = &[
                 Note("where the client connected to"),
                 "With `cluster_facade`: the address that such clients are told. To be given where they reach the proxy through a balancer or a port mapping; several proxies with the same one are the same node to them.",
             ),
+            key(
+                "siblings",
+                Addresses,
+                Nothing,
+                "With `cluster_facade`: other proxies in front of the same store. Such clients are told them as replicas of this one, and turn to them when this one is gone. This proxy itself may be among them, so that all have the same list.",
+            ),
             key("client_limits", Kind::Section, Nothing, "What one client may make the proxy hold."),
         ],
     },

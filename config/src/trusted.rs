@@ -79,6 +79,9 @@ pub struct Listener {
     /// That node's address, as clients are told it; `None` for the one that each of them connected to. Unused
     /// without `cluster_facade`.
     pub advertise: Option<HostPort>,
+    /// Other proxies with the same store, as clients are told them; this one may be among them. Unused without
+    /// `cluster_facade`.
+    pub siblings: Vec<HostPort>,
     /// What one client may make us hold.
     pub limits: ClientLimits,
 }

@@ -77,7 +77,8 @@ fn kind(route: Route, spec: &CommandSpec) -> &'static str {
         Route::Shards if spec.name.starts_with("FT.") => "one shard",
         Route::Shards => "shards",
         Route::Anyone => "anyone",
-        Route::Local => "local",
+        // Answered here in front of a cluster, which has one database.
+        Route::Local | Route::Databases => "local",
         Route::NotThroughProxy => "refused",
         // Each has a route of its own, or of its kind.
         _ => "special",

@@ -229,7 +229,8 @@ impl Router {
         if connection.phase == Phase::Down {
             return self.park_new(request, Cause::NotSent, write);
         }
-        if request.ahead > 0 && connection.refuses_transactions {
+        // WAIT has a reply ahead as well, and is none.
+        if request.ahead > 0 && connection.refuses_transactions && !request.traits.blocking {
             return self.refuse_transaction(id, &request);
         }
         if !connection.accepts(0, &self.context.queue) {
