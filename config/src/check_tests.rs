@@ -268,7 +268,7 @@ p.yaml:25: listeners[1].client_limits.idle_timeout_ms = -1: below zero; allowed:
 p.yaml:26: listeners[1].client_limits.inflight_max = 5: text, not a number; allowed: a whole number from 1 to 1000000; write 5 without quotes
 p.yaml:27: listeners[2] = 5: a single value stands where keys below it should
 p.yaml:30: backends.main.bundled.shards = 0: too small; allowed: a whole number from 1 to 128
-p.yaml:31: backends.main.cluster: bundled is given too; allowed: exactly one of bundled, cluster, primary; use two backends to have both
+p.yaml:31: backends.main.cluster: bundled is given too; allowed: exactly one of bundled, cluster, primary, sentinel, fixed; use two backends to have both
 p.yaml:32: backends.main.cluster.seeds[0] = (hidden)@10.0.0.1:6379: an address has no scheme; allowed: host:port; write 10.0.0.1:6379; user and password have keys of their own
 p.yaml:32: backends.main.cluster.seeds[1] = 10.0.0.2: not of the form host:port; allowed: host:port; write 10.0.0.2:6379
 p.yaml:33: backends.main.cluster.seeds[2] = 127.0.0.1:6379: the proxy would connect to itself, because admin.listen is this address; give the address of a node, or move the other
@@ -278,9 +278,9 @@ p.yaml:37: backends.main.cluster.address_map[\"172.17.0.2\"]: the announced addr
 p.yaml:37: backends.main.cluster.address_map[\"172.17.0.2\"] = 127.0.0.1:0: port 0 cannot be connected to; allowed: host:port
 p.yaml:38: backends.main.retry = fast: a single value stands where keys below it should
 p.yaml:39: backends.main.reconnect.backoff_ms = 6000: above backoff_max_ms (5000, the default); allowed: at most 5000; or raise backoff_max_ms
-p.yaml:40: backends.main.connect_timeout: unknown key; allowed: bundled, cluster, primary, connections_per_node, connect_timeout_ms, request_timeout_ms, stall_timeout_ms, reconnect, retry, inflight_bytes_max, inflight_max, reply_bytes_max, pinned_max, pinned_idle_max, script_count_max, script_bytes_max, subscriptions_max, tracking_keys_max, tracking_bytes_max, monitor_per_second, databases_max, topology, lag; did you mean 'connect_timeout_ms'?
+p.yaml:40: backends.main.connect_timeout: unknown key; allowed: bundled, cluster, primary, sentinel, fixed, connections_per_node, connect_timeout_ms, request_timeout_ms, stall_timeout_ms, reconnect, retry, inflight_bytes_max, inflight_max, reply_bytes_max, pinned_max, pinned_idle_max, script_count_max, script_bytes_max, subscriptions_max, tracking_keys_max, tracking_bytes_max, monitor_per_second, databases_max, topology, lag; did you mean 'connect_timeout_ms'?
 p.yaml:43: backends.other.bundled.node_port = 65535: 6 nodes from this port on would need ports up to 65540, and 65535 is the last; choose a lower node_port, or fewer nodes
-p.yaml:44: backends.third: it is not said what it is; allowed: exactly one of bundled, cluster, primary; write 'bundled: {}' for nodes inside this process
+p.yaml:44: backends.third: it is not said what it is; allowed: exactly one of bundled, cluster, primary, sentinel, fixed; write 'bundled: {}' for nodes inside this process
 p.yaml:45: backends.other: given twice, first on line 41; choose another name
 p.yaml:48: backends.fourth.cluster.seeds: it has to be given; allowed: a list of host:port, like [10.0.0.1:6379, redis-1:6379]; give the address of at least one node";
     assert_lines(&problems(text), wanted);
@@ -440,7 +440,7 @@ fn single_mistakes() {
         ),
         (
             "backends: { m: { bundld: {} } }",
-            "1: backends.m.bundld: unknown key; allowed: bundled, cluster, primary, connections_per_node, connect_timeout_ms, request_timeout_ms, stall_timeout_ms, reconnect, retry, inflight_bytes_max, inflight_max, reply_bytes_max, pinned_max, pinned_idle_max, script_count_max, script_bytes_max, subscriptions_max, tracking_keys_max, tracking_bytes_max, monitor_per_second, databases_max, topology, lag; did you mean 'bundled'?",
+            "1: backends.m.bundld: unknown key; allowed: bundled, cluster, primary, sentinel, fixed, connections_per_node, connect_timeout_ms, request_timeout_ms, stall_timeout_ms, reconnect, retry, inflight_bytes_max, inflight_max, reply_bytes_max, pinned_max, pinned_idle_max, script_count_max, script_bytes_max, subscriptions_max, tracking_keys_max, tracking_bytes_max, monitor_per_second, databases_max, topology, lag; did you mean 'bundled'?",
         ),
         (
             "backends: { m: { cluster: { seeds: h:1 } } }",

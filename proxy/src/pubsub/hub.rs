@@ -103,6 +103,8 @@ pub struct Hub {
     /// Primaries that own slots; the one that PUBLISH goes to comes first.
     primaries: Vec<HostPort>,
     home: Option<HostPort>,
+    /// What is published at one node is heard at all.
+    has_bus: bool,
     failing: HashMap<HostPort, Failing>,
     /// Topics that are asked for again later.
     retries: Vec<TopicId>,
@@ -120,6 +122,7 @@ impl Hub {
             next_serial: 1,
             primaries: Vec::new(),
             home: None,
+            has_bus: true,
             failing: HashMap::new(),
             retries: Vec::new(),
             patience,
@@ -128,6 +131,14 @@ impl Hub {
         };
         hub.adopt(snapshot, now);
         hub
+    }
+
+    /// The same where nodes do not pass on to each other what is published: only the one that PUBLISH goes
+    /// to can be the home.
+    pub fn without_bus(mut self, now: u64) -> Hub {
+        self.has_bus = false;
+        self.choose_home(now);
+        self
     }
 
     /// Who is subscribed to what.

@@ -77,8 +77,7 @@ fn kind(route: Route, spec: &CommandSpec) -> &'static str {
         Route::Shards if spec.name.starts_with("FT.") => "one shard",
         Route::Shards => "shards",
         Route::Anyone => "anyone",
-        // Answered here in front of a cluster, which has one database.
-        Route::Local | Route::Databases => "local",
+        Route::Local => "local",
         Route::NotThroughProxy => "refused",
         // Each has a route of its own, or of its kind.
         _ => "special",

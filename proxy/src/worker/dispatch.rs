@@ -337,10 +337,9 @@ impl Router {
         policy: ResponsePolicy,
         args: Args<'_>,
     ) {
-        let shards = self.snapshot.topology.serving();
-        if shards.is_empty() {
+        let Some(shards) = self.all_shards() else {
             return self.fail_at_once(key, FailureKind::SlotUnserved);
-        }
+        };
         let Some(client) = self.client_mut(key) else { return };
         let (resp3, database) = (client.resp3, client.database);
         let ticket = client.replies.open_gather(Gather::everyone(policy, shards.len() as u32));
@@ -352,6 +351,16 @@ impl Router {
             let id = self.connection_of(node, Lane { resp3, readonly: false, database, index: 0 });
             self.enqueue(id, request, |out| encode::request_args(out, args));
         }
+    }
+
+    /// The shards that together have all keys, as far as is known; `None` if there is none. Where the
+    /// shards are fixed, one of which no primary is known must not be left out in silence.
+    pub(super) fn all_shards(&self) -> Option<Vec<ShardIndex>> {
+        let topology = &self.snapshot.topology;
+        if self.division.is_cluster() {
+            return Some(topology.serving()).filter(|shards| !shards.is_empty());
+        }
+        self.division.homes().into_iter().map(|home| topology.owner(home)).collect()
     }
 
     pub(super) fn part(

@@ -259,12 +259,23 @@ impl Router {
     fn adopt_newest(&mut self) {
         self.snapshot = self.context.snapshots.load();
         self.build_nodes();
+        let topology = &self.snapshot.topology;
+        let primaries: Vec<HostPort> =
+            topology.shards().iter().map(|shard| topology.node(shard.primary).address.clone()).collect();
         // What left the topology is closed once nothing waits on it; what came back is kept.
         for (_, connection) in self.connections.iter_mut() {
             // One that was a client's own goes when it has been given up, too.
             connection.retiring = (connection.pinned && connection.retiring)
                 || self.snapshot.topology.find(&connection.address).is_none();
             if connection.retiring {
+                connection.wake();
+            }
+            // A wait at a node that was replaced, and does not know it or cannot say so, would see nothing.
+            if !self.division.is_cluster()
+                && connection.patient_until > self.now
+                && !primaries.contains(&connection.address)
+            {
+                connection.close = Some("its node is not the primary any more");
                 connection.wake();
             }
         }

@@ -29,14 +29,16 @@ impl Hub {
     }
 
     /// Chooses the home anew. True if it is another.
-    fn choose_home(&mut self, now: u64) -> bool {
+    pub(super) fn choose_home(&mut self, now: u64) -> bool {
         let fails =
             |address: &&HostPort| self.failing.get(*address).is_some_and(|failing| failing.until > now);
         // Every change may cost messages, so the home stays while it can.
         let stays = self.home.as_ref().filter(|home| self.primaries.contains(home) && !fails(home));
-        let choice = stays
-            .or_else(|| self.primaries.iter().find(|address| !fails(address)))
-            .or(self.primaries.first());
+        let choice = if self.has_bus {
+            stays.or_else(|| self.primaries.iter().find(|address| !fails(address))).or(self.primaries.first())
+        } else {
+            self.snapshot.topology.primary_of(keyless_slot())
+        };
         if choice == self.home.as_ref() {
             return false;
         }
