@@ -28,9 +28,6 @@ fn file_with(section: &str, name: &str, value: &str) -> String {
     match section {
         "" => line,
         "log" | "admin" => format!("{section}: {{ {line} }}"),
-        "listeners[]" if name == "blocking_poll_ms" => {
-            format!("listeners: [{{ blocking_across_slots: poll, {line} }}]")
-        }
         "listeners[]" => format!("listeners: [{{ {line} }}]"),
         "listeners[].client_limits" => format!("listeners: [{{ client_limits: {{ {line} }} }}]"),
         "backends.*" if ["bundled", "cluster", "primary", "sentinel", "fixed"].contains(&name) => {

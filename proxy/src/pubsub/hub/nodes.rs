@@ -34,12 +34,10 @@ impl Hub {
             |address: &&HostPort| self.failing.get(*address).is_some_and(|failing| failing.until > now);
         // Every change may cost messages, so the home stays while it can.
         let stays = self.home.as_ref().filter(|home| self.primaries.contains(home) && !fails(home));
-        // Without a bus a message is heard nowhere but where it is published.
-        let choice = match self.has_bus {
-            false => self.snapshot.topology.primary_of(keyless_slot()),
-            true => stays
-                .or_else(|| self.primaries.iter().find(|address| !fails(address)))
-                .or(self.primaries.first()),
+        let choice = if self.has_bus {
+            stays.or_else(|| self.primaries.iter().find(|address| !fails(address))).or(self.primaries.first())
+        } else {
+            self.snapshot.topology.primary_of(keyless_slot())
         };
         if choice == self.home.as_ref() {
             return false;
