@@ -7,13 +7,14 @@ use pointsman_protocol::HostPort;
 
 use crate::addresses::{Claim, Dial, Endpoints};
 use crate::check::{Outside, PASSWORD_KEYS, name, not_above, password, unreadable};
-use crate::problem::{Problem, shown};
+use crate::problem::shown;
 use crate::reader::{Section, host_port, text_of};
 use crate::reference::Kind;
 use crate::secret::Secret;
 use crate::tree::{Content, Entry, Node};
 use crate::trusted::{
-    Backend, BackendKind, Bundled, Lag, Reconnect, Retry, Seeded, TopologyRefresh, UnknownCommands,
+    Backend, BackendKind, Bundled, Distribution, Fixed, FixedShard, KeyHash, Lag, Reconnect, Retry, Seeded,
+    Sentinel, TopologyRefresh, UnknownCommands,
 };
 use crate::units::Unreadable;
 
@@ -80,7 +81,7 @@ fn named<'r>(top: &Section<'r>, entry: &'r Entry, seen: &[(&str, usize)]) -> Opt
 }
 
 /// The keys of which exactly one says what a backend is.
-const KINDS: [&str; 3] = ["bundled", "cluster", "primary"];
+const KINDS: [&str; 5] = ["bundled", "cluster", "primary", "sentinel", "fixed"];
 
 /// What the backend is, and how to log in to it.
 fn kind(section: &Section<'_>, outside: &Outside<'_>, endpoints: &mut Endpoints) -> (BackendKind, Login) {
@@ -112,11 +113,13 @@ fn kind(section: &Section<'_>, outside: &Outside<'_>, endpoints: &mut Endpoints)
             let (seeds, login) = seeded(&section, outside, endpoints);
             (BackendKind::Cluster(seeds), login)
         }
-        _ => {
+        "primary" => {
             let section = section.child(name, "backends.*.primary");
             let (seeds, login) = seeded(&section, outside, endpoints);
             (BackendKind::Primary(seeds), login)
         }
+        "sentinel" => sentinel(&section.child(name, "backends.*.sentinel"), outside, endpoints),
+        _ => fixed(&section.child(name, "backends.*.fixed"), outside, endpoints),
     });
     let kind = kinds.next();
     kinds.for_each(drop);
@@ -152,9 +155,129 @@ fn bundled(section: &Section<'_>, endpoints: &mut Endpoints) -> Bundled {
 
 /// Nodes that are found through some of them.
 fn seeded(section: &Section<'_>, outside: &Outside<'_>, endpoints: &mut Endpoints) -> (Seeded, Login) {
-    let seeds = seeds(section, endpoints);
+    let seeds = seeds(section, "seeds", endpoints);
     let address_map = address_map(section, endpoints);
     (Seeded { seeds, address_map }, login(section, outside))
+}
+
+fn sentinel(section: &Section<'_>, outside: &Outside<'_>, endpoints: &mut Endpoints) -> (BackendKind, Login) {
+    let (username, password) = login(&section.child("login", "backends.*.sentinel.login"), outside);
+    let sentinel = Sentinel {
+        sentinels: seeds(section, "sentinels", endpoints),
+        groups: groups(section),
+        username,
+        password,
+        address_map: address_map(section, endpoints),
+    };
+    (BackendKind::Sentinel(sentinel), login(section, outside))
+}
+
+/// The names of the groups that sentinels watch.
+fn groups(section: &Section<'_>) -> Vec<String> {
+    let mut groups: Vec<String> = Vec::new();
+    let Some(nodes) = list(section, "groups", "there is no group", "give the name that the sentinels use")
+    else {
+        return groups;
+    };
+    for (index, node) in nodes.iter().enumerate() {
+        let key = format!("{}[{index}]", section.key_path("groups"));
+        let wrong = match text_of(node, "a name") {
+            Ok(text) => match name(text) {
+                Ok(()) if groups.iter().any(|known| known == text) => "given twice".to_owned(),
+                Ok(()) => {
+                    groups.push(text.to_owned());
+                    continue;
+                }
+                Err(error) => error.wrong,
+            },
+            Err(error) => error.wrong,
+        };
+        section.reader.report(section.reader.problem(node.line, key, wrong).allowed(Kind::Name.allowed()));
+    }
+    groups
+}
+
+/// Most shards of one backend, far above what one proxy can serve.
+const SHARDS_MAX: usize = 1000;
+
+fn fixed(section: &Section<'_>, outside: &Outside<'_>, endpoints: &mut Endpoints) -> (BackendKind, Login) {
+    let words =
+        [("slots", Distribution::Slots), ("ketama", Distribution::Ketama), ("modula", Distribution::Modula)];
+    let distribution = section.choice("distribution", &words, Distribution::Slots);
+    let hashes = [
+        ("fnv1a_64", KeyHash::Fnv1a64),
+        ("fnv1_64", KeyHash::Fnv164),
+        ("fnv1a_32", KeyHash::Fnv1a32),
+        ("fnv1_32", KeyHash::Fnv132),
+        ("md5", KeyHash::Md5),
+        ("crc16", KeyHash::Crc16),
+        ("crc32", KeyHash::Crc32),
+        ("crc32a", KeyHash::Crc32a),
+        ("one_at_a_time", KeyHash::OneAtATime),
+    ];
+    let hash = section.choice("hash", &hashes, KeyHash::Fnv1a64);
+    let hash_tag = section.text("hash_tag", |text| match text.as_bytes() {
+        [_, _] => Ok(()),
+        _ => Err(unreadable("not two characters", Some("write \"{}\", or leave it out"))),
+    });
+    let by_slots = distribution.sound && distribution.value == Distribution::Slots;
+    let only_with = |section: &Section<'_>, names: &[&str], with: &str| {
+        for (name, entry) in names.iter().filter_map(|name| Some((name, section.entry(name)?))) {
+            let wrong = format!("it is only used with distribution: {with}");
+            let problem = section.reader.problem(entry.line, section.key_path(name), wrong);
+            section.reader.report(problem.suggest("leave it out, or say which distribution"));
+        }
+    };
+    if by_slots {
+        only_with(section, &["hash", "hash_tag"], "ketama or modula");
+    }
+    let nodes = list(section, "shards", "there is no shard", "begin each shard with '- seeds:'");
+    let mut shards: Vec<FixedShard> = Vec::new();
+    for (index, node) in nodes.unwrap_or_default().iter().enumerate() {
+        let path = format!("{}[{index}]", section.key_path("shards"));
+        let shard = section.reader.section(path, "backends.*.fixed.shards[]", Some(node), node.line);
+        if by_slots {
+            only_with(&shard, &["name", "weight"], "ketama or modula");
+        }
+        let seeds = seeds(&shard, "seeds", endpoints);
+        let name = shard.text("name", |text| match text {
+            "" => Err(unreadable("empty", None)),
+            _ => Ok(()),
+        });
+        let (line, given) = (name.line, name.given);
+        let name = name.value.unwrap_or_else(|| seeds.first().map(ring_name).unwrap_or_default());
+        let first = shards.iter().position(|known| known.name == name && !name.is_empty());
+        if let (Some(first), Distribution::Ketama | Distribution::Modula) = (first, distribution.value) {
+            let key = shard.key_path(if given { "name" } else { "seeds" });
+            let problem = shard.reader.problem(line, key, format!("shards[{first}] has this name already"));
+            shard.reader.report(problem.value(&name).suggest("give each shard a name of its own"));
+        }
+        let weight = Some(shard.number("weight")).filter(|weight| weight.given && weight.sound);
+        shards.push(FixedShard { seeds, name, weight: weight.map_or(1, |weight| weight.value as u16) });
+    }
+    if let Some(node) = nodes.and_then(|nodes| nodes.get(SHARDS_MAX)) {
+        let wrong = format!("there are more than {SHARDS_MAX} shards");
+        section.reader.report(section.reader.problem(node.line, section.key_path("shards"), wrong));
+    }
+    let hash_tag = hash_tag.value.and_then(|text| match text.as_bytes() {
+        [open, close] => Some((*open, *close)),
+        _ => None,
+    });
+    let fixed = Fixed {
+        shards,
+        distribution: distribution.value,
+        hash: hash.value,
+        hash_tag,
+        address_map: address_map(section, endpoints),
+    };
+    (BackendKind::Fixed(fixed), login(section, outside))
+}
+
+/// What twemproxy makes a server's points of when it has no name: with the port that memcached usually has,
+/// the host alone.
+fn ring_name(address: &HostPort) -> String {
+    const MEMCACHED: u16 = 11211;
+    if address.port() == MEMCACHED { address.host().to_owned() } else { address.to_string() }
 }
 
 /// The user and the password of a section.
@@ -171,34 +294,36 @@ fn login(section: &Section<'_>, outside: &Outside<'_>) -> Login {
     (username.value, password(section, outside))
 }
 
-fn seeds(section: &Section<'_>, endpoints: &mut Endpoints) -> Vec<HostPort> {
-    let required = || unreadable("there is no seed", Some("give the address of at least one node"));
-    let Some(entry) = section.entry("seeds") else {
-        if !section.lacks("seeds") {
-            return Vec::new();
+/// The entries of a list that has to be given and may not be empty; `empty` and `way_out` say so.
+fn list<'r>(section: &Section<'r>, name: &str, empty: &str, way_out: &str) -> Option<&'r [Node]> {
+    let Some(entry) = section.entry(name) else {
+        if section.lacks(name) {
+            let mut problem =
+                section.reader.problem(section.line, section.key_path(name), "it has to be given");
+            if let Some(key) = crate::reference::key(section.table, name) {
+                problem = problem.allowed(key.kind.allowed());
+            }
+            section.reader.report(problem.suggest(way_out));
         }
-        let error = required();
-        let problem = section.reader.problem(section.line, section.key_path("seeds"), "it has to be given");
-        section
-            .reader
-            .report(Problem { suggestion: error.suggestion, ..problem }.allowed(Kind::Addresses.allowed()));
-        return Vec::new();
+        return None;
     };
-    let nodes = match &entry.value.content {
-        Content::List(nodes) if !nodes.is_empty() => nodes,
-        content => {
-            let error = match content {
-                Content::Plain(_) | Content::Quoted(_) => unreadable("not a list", Some("put it into [ ]")),
-                Content::Map(_) | Content::Tagged(_) => unreadable("not a list", None),
-                Content::Empty | Content::List(_) => required(),
-            };
-            section.refuse("seeds", &entry.value, error);
-            return Vec::new();
-        }
+    let error = match &entry.value.content {
+        Content::List(nodes) if !nodes.is_empty() => return Some(nodes),
+        Content::Plain(_) | Content::Quoted(_) => unreadable("not a list", Some("put it into [ ]")),
+        Content::Map(_) | Content::Tagged(_) => unreadable("not a list", None),
+        Content::Empty | Content::List(_) => unreadable(empty, Some(way_out)),
     };
+    section.refuse(name, &entry.value, error);
+    None
+}
+
+fn seeds(section: &Section<'_>, name: &str, endpoints: &mut Endpoints) -> Vec<HostPort> {
+    let what = if name == "sentinels" { "sentinel" } else { "node" };
+    let way_out = format!("give the address of at least one {what}");
+    let Some(nodes) = list(section, name, "there is no seed", &way_out) else { return Vec::new() };
     let mut seeds: Vec<HostPort> = Vec::new();
     for (index, node) in nodes.iter().enumerate() {
-        let key = format!("{}[{index}]", section.key_path("seeds"));
+        let key = format!("{}[{index}]", section.key_path(name));
         let Some(address) = address(section, &key, node) else { continue };
         if let Some(first) = seeds.iter().position(|known| *known == address) {
             let problem =

@@ -151,9 +151,10 @@ fn listener(
         &[("primary", ReadPolicy::Primary), ("prefer_replica", ReadPolicy::PreferReplica)],
         ReadPolicy::Primary,
     );
+    let (advertise, siblings) = (section.address("advertise"), section.addresses("siblings"));
+    told_to_clients(section, "advertise", advertise.line, advertise.value.iter());
+    told_to_clients(section, "siblings", siblings.line, siblings.value.iter());
     let monitor = section.choice("monitor", &[("on", true), ("off", false)], true);
-    let across = section.choice("blocking_across_slots", &[("refuse", false), ("poll", true)], false);
-    let poll = Duration::from_millis(section.number("blocking_poll_ms").value);
     let listener = Listener {
         name: name.value.unwrap_or_else(|| listen.value.to_string()),
         listen: listen.value,
@@ -173,27 +174,33 @@ fn listener(
                 MultiAcrossSlots::Refuse,
             )
             .value,
-        blocking_across_slots: across.value.then_some(poll),
+        blocking_across_slots: section
+            .choice("blocking_across_slots", &[("refuse", false), ("poll", true)], false)
+            .value,
+        blocking_poll: Duration::from_millis(section.number("blocking_poll_ms").value),
         cluster_facade: section.choice("cluster_facade", &[("false", false), ("true", true)], false).value,
-        advertise: advertise(section),
+        advertise: advertise.value,
+        siblings: siblings.value,
         limits: limits(&section.child("client_limits", "listeners[].client_limits")),
     };
     (listener, name.line)
 }
 
-/// Clients take it for an address that they can connect to.
-fn advertise(section: &Section<'_>) -> Option<HostPort> {
-    let address = section.address("advertise");
-    if let Some(told) = &address.value
-        && told.host().parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified())
-    {
+/// Refuses addresses that clients cannot connect to, though they are told them.
+fn told_to_clients<'a>(
+    section: &Section<'_>,
+    name: &str,
+    line: usize,
+    mut addresses: impl Iterator<Item = &'a HostPort>,
+) {
+    let unspecified = |told: &&HostPort| told.host().parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified());
+    if let Some(told) = addresses.find(unspecified) {
         let wrong = "clients cannot connect to an address that stands for every interface";
-        let problem = section.reader.problem(address.line, section.key_path("advertise"), wrong);
+        let problem = section.reader.problem(line, section.key_path(name), wrong);
         section
             .reader
             .report(problem.value(told).suggest("give the address by which clients reach the proxy"));
     }
-    address.value
 }
 
 fn backend_of(section: &Section<'_>, backends: &[Backend]) -> usize {

@@ -60,7 +60,7 @@ fn an_empty_file_is_the_embedded_default() {
         CrossSlot { compute: false, bytes_max: 8 << 20, worker_bytes_max: 64 << 20 }
     );
     assert_eq!(listener.multi_across_slots, MultiAcrossSlots::Refuse);
-    assert_eq!(listener.blocking_across_slots, None);
+    assert_eq!((listener.blocking_across_slots, listener.blocking_poll), (false, Duration::from_millis(20)));
     let limits = listener.limits;
     assert_eq!((limits.clients_max, limits.inflight_max, limits.args_max), (10_000, 1024, 1 << 20));
     assert_eq!(
@@ -252,9 +252,9 @@ p.yaml:4: log.level = inof: 'inof' is no log level; allowed: off, error, warn, i
 p.yaml:7: drain_timeout_ms = 5s: the unit is part of the key, so the value is a plain number of milliseconds; allowed: whole milliseconds from 0 to 3600000; write 5000
 p.yaml:9: listeners[0].listen = localhost:6379: not an address to listen on; allowed: an IP address and a port, like 127.0.0.1:6379 or \"[::1]:6379\"; write 127.0.0.1:6379
 p.yaml:10: listeners[0].backend = mian: there is no such backend; allowed: main, other, third, fourth; did you mean 'main'?
-p.yaml:11: listeners[0].raeds: unknown key; allowed: listen, name, backend, password, password_env, password_file, reads, max_lag_bytes, monitor, cross_slot, cross_slot_bytes_max, cross_slot_worker_bytes_max, multi_across_slots, blocking_across_slots, blocking_poll_ms, cluster_facade, advertise, client_limits; did you mean 'reads'?
-p.yaml:12: listeners[0].inflight_max: unknown key; allowed: listen, name, backend, password, password_env, password_file, reads, max_lag_bytes, monitor, cross_slot, cross_slot_bytes_max, cross_slot_worker_bytes_max, multi_across_slots, blocking_across_slots, blocking_poll_ms, cluster_facade, advertise, client_limits; 'inflight_max' belongs under client_limits
-p.yaml:13: listeners[0].pasword: unknown key; allowed: listen, name, backend, password, password_env, password_file, reads, max_lag_bytes, monitor, cross_slot, cross_slot_bytes_max, cross_slot_worker_bytes_max, multi_across_slots, blocking_across_slots, blocking_poll_ms, cluster_facade, advertise, client_limits; did you mean 'password'?
+p.yaml:11: listeners[0].raeds: unknown key; allowed: listen, name, backend, password, password_env, password_file, reads, max_lag_bytes, monitor, cross_slot, cross_slot_bytes_max, cross_slot_worker_bytes_max, multi_across_slots, blocking_across_slots, blocking_poll_ms, cluster_facade, advertise, siblings, client_limits; did you mean 'reads'?
+p.yaml:12: listeners[0].inflight_max: unknown key; allowed: listen, name, backend, password, password_env, password_file, reads, max_lag_bytes, monitor, cross_slot, cross_slot_bytes_max, cross_slot_worker_bytes_max, multi_across_slots, blocking_across_slots, blocking_poll_ms, cluster_facade, advertise, siblings, client_limits; 'inflight_max' belongs under client_limits
+p.yaml:13: listeners[0].pasword: unknown key; allowed: listen, name, backend, password, password_env, password_file, reads, max_lag_bytes, monitor, cross_slot, cross_slot_bytes_max, cross_slot_worker_bytes_max, multi_across_slots, blocking_across_slots, blocking_poll_ms, cluster_facade, advertise, siblings, client_limits; did you mean 'password'?
 p.yaml:14: listeners[1].backend: it has to be given, because there are 4 backends; allowed: main, other, third, fourth
 p.yaml:14: listeners[1].listen = 127.0.0.1:6379: admin.listen (line 6) takes 127.0.0.1:6379 already; choose another port for one of them
 p.yaml:15: listeners[1].listen: given twice, first on line 14; keep one of them
@@ -268,7 +268,7 @@ p.yaml:25: listeners[1].client_limits.idle_timeout_ms = -1: below zero; allowed:
 p.yaml:26: listeners[1].client_limits.inflight_max = 5: text, not a number; allowed: a whole number from 1 to 1000000; write 5 without quotes
 p.yaml:27: listeners[2] = 5: a single value stands where keys below it should
 p.yaml:30: backends.main.bundled.shards = 0: too small; allowed: a whole number from 1 to 128
-p.yaml:31: backends.main.cluster: bundled is given too; allowed: exactly one of bundled, cluster, primary; use two backends to have both
+p.yaml:31: backends.main.cluster: bundled is given too; allowed: exactly one of bundled, cluster, primary, sentinel, fixed; use two backends to have both
 p.yaml:32: backends.main.cluster.seeds[0] = (hidden)@10.0.0.1:6379: an address has no scheme; allowed: host:port; write 10.0.0.1:6379; user and password have keys of their own
 p.yaml:32: backends.main.cluster.seeds[1] = 10.0.0.2: not of the form host:port; allowed: host:port; write 10.0.0.2:6379
 p.yaml:33: backends.main.cluster.seeds[2] = 127.0.0.1:6379: the proxy would connect to itself, because admin.listen is this address; give the address of a node, or move the other
@@ -278,9 +278,9 @@ p.yaml:37: backends.main.cluster.address_map[\"172.17.0.2\"]: the announced addr
 p.yaml:37: backends.main.cluster.address_map[\"172.17.0.2\"] = 127.0.0.1:0: port 0 cannot be connected to; allowed: host:port
 p.yaml:38: backends.main.retry = fast: a single value stands where keys below it should
 p.yaml:39: backends.main.reconnect.backoff_ms = 6000: above backoff_max_ms (5000, the default); allowed: at most 5000; or raise backoff_max_ms
-p.yaml:40: backends.main.connect_timeout: unknown key; allowed: bundled, cluster, primary, connections_per_node, connect_timeout_ms, request_timeout_ms, stall_timeout_ms, reconnect, retry, inflight_bytes_max, inflight_max, reply_bytes_max, pinned_max, pinned_idle_max, script_count_max, script_bytes_max, subscriptions_max, tracking_keys_max, tracking_bytes_max, monitor_per_second, databases_max, unknown_commands, topology, lag; did you mean 'connect_timeout_ms'?
+p.yaml:40: backends.main.connect_timeout: unknown key; allowed: bundled, cluster, primary, sentinel, fixed, connections_per_node, connect_timeout_ms, request_timeout_ms, stall_timeout_ms, reconnect, retry, inflight_bytes_max, inflight_max, reply_bytes_max, pinned_max, pinned_idle_max, script_count_max, script_bytes_max, subscriptions_max, tracking_keys_max, tracking_bytes_max, monitor_per_second, databases_max, unknown_commands, topology, lag; did you mean 'connect_timeout_ms'?
 p.yaml:43: backends.other.bundled.node_port = 65535: 6 nodes from this port on would need ports up to 65540, and 65535 is the last; choose a lower node_port, or fewer nodes
-p.yaml:44: backends.third: it is not said what it is; allowed: exactly one of bundled, cluster, primary; write 'bundled: {}' for nodes inside this process
+p.yaml:44: backends.third: it is not said what it is; allowed: exactly one of bundled, cluster, primary, sentinel, fixed; write 'bundled: {}' for nodes inside this process
 p.yaml:45: backends.other: given twice, first on line 41; choose another name
 p.yaml:48: backends.fourth.cluster.seeds: it has to be given; allowed: a list of host:port, like [10.0.0.1:6379, redis-1:6379]; give the address of at least one node";
     assert_lines(&problems(text), wanted);
@@ -383,7 +383,7 @@ fn single_mistakes() {
         ),
         (
             "listeners: [{ lisen: 127.0.0.1:9180 }]",
-            "1: listeners[0].lisen: unknown key; allowed: listen, name, backend, password, password_env, password_file, reads, max_lag_bytes, monitor, cross_slot, cross_slot_bytes_max, cross_slot_worker_bytes_max, multi_across_slots, blocking_across_slots, blocking_poll_ms, cluster_facade, advertise, client_limits; did you mean 'listen'?",
+            "1: listeners[0].lisen: unknown key; allowed: listen, name, backend, password, password_env, password_file, reads, max_lag_bytes, monitor, cross_slot, cross_slot_bytes_max, cross_slot_worker_bytes_max, multi_across_slots, blocking_across_slots, blocking_poll_ms, cluster_facade, advertise, siblings, client_limits; did you mean 'listen'?",
         ),
         (
             "listeners: [{ cluster_facade: yes }]",
@@ -396,6 +396,14 @@ fn single_mistakes() {
         (
             "listeners: [{ cluster_facade: true, advertise: '0.0.0.0:6379' }]",
             "1: listeners[0].advertise = 0.0.0.0:6379: clients cannot connect to an address that stands for every interface; give the address by which clients reach the proxy",
+        ),
+        (
+            "listeners: [{ siblings: 'h:1' }]",
+            "1: listeners[0].siblings = h:1: not a list; allowed: a list of host:port, like [10.0.0.1:6379, redis-1:6379]; put it into [ ]",
+        ),
+        (
+            "listeners: [{ siblings: ['h:1', '[::]:1'] }]",
+            "1: listeners[0].siblings = [::]:1: clients cannot connect to an address that stands for every interface; give the address by which clients reach the proxy",
         ),
         ("listeners: [{ password: '' }]", "1: listeners[0].password: empty"),
         (
@@ -432,7 +440,7 @@ fn single_mistakes() {
         ),
         (
             "backends: { m: { bundld: {} } }",
-            "1: backends.m.bundld: unknown key; allowed: bundled, cluster, primary, connections_per_node, connect_timeout_ms, request_timeout_ms, stall_timeout_ms, reconnect, retry, inflight_bytes_max, inflight_max, reply_bytes_max, pinned_max, pinned_idle_max, script_count_max, script_bytes_max, subscriptions_max, tracking_keys_max, tracking_bytes_max, monitor_per_second, databases_max, unknown_commands, topology, lag; did you mean 'bundled'?",
+            "1: backends.m.bundld: unknown key; allowed: bundled, cluster, primary, sentinel, fixed, connections_per_node, connect_timeout_ms, request_timeout_ms, stall_timeout_ms, reconnect, retry, inflight_bytes_max, inflight_max, reply_bytes_max, pinned_max, pinned_idle_max, script_count_max, script_bytes_max, subscriptions_max, tracking_keys_max, tracking_bytes_max, monitor_per_second, databases_max, unknown_commands, topology, lag; did you mean 'bundled'?",
         ),
         (
             "backends: { m: { cluster: { seeds: h:1 } } }",

@@ -227,6 +227,19 @@ impl<'r> Section<'r> {
         self.read(name, None, |node| host_port(text_of(node, "host:port")?).map(Some))
     }
 
+    /// Addresses that can be connected to; none when they were left out.
+    pub fn addresses(&self, name: &str) -> Value<Vec<HostPort>> {
+        self.read(name, Vec::new(), |node| match &node.content {
+            Content::List(nodes) if !nodes.is_empty() => {
+                nodes.iter().map(|node| host_port(text_of(node, "host:port")?)).collect()
+            }
+            Content::Plain(_) | Content::Quoted(_) => {
+                Err(Unreadable { wrong: "not a list".into(), suggestion: Some("put it into [ ]".into()) })
+            }
+            _ => Err(Unreadable { wrong: "not a list with addresses".into(), suggestion: None }),
+        })
+    }
+
     /// The address to listen on.
     pub fn listen(&self, name: &str) -> Value<SocketAddr> {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));

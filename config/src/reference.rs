@@ -63,6 +63,8 @@ pub enum Kind {
     Address,
     /// A list of `host:port`.
     Addresses,
+    /// A list of names.
+    Names,
     /// A map from `host:port` to `host:port`.
     AddressMap,
     /// Keys below it.
@@ -114,6 +116,7 @@ impl Kind {
             Kind::Listen => "an IP address and a port, like 127.0.0.1:6379 or \"[::1]:6379\"".to_owned(),
             Kind::Address => "host:port, like proxy.example:6379 or 10.0.0.1:6379".to_owned(),
             Kind::Addresses => "a list of host:port, like [10.0.0.1:6379, redis-1:6379]".to_owned(),
+            Kind::Names => "a list of names, like [mymaster, sessions]".to_owned(),
             Kind::AddressMap => {
                 "a map of host:port to host:port, like {\"172.17.0.2:6379\": \"127.0.0.1:7001\"}".to_owned()
             }
@@ -142,6 +145,7 @@ impl Kind {
             Kind::Listen => ("address", "IP address and port".to_owned()),
             Kind::Address => ("address", "`host:port`".to_owned()),
             Kind::Addresses => ("list of addresses", "`host:port`, at least one".to_owned()),
+            Kind::Names => ("list of names", "at least one".to_owned()),
             Kind::AddressMap => ("map of addresses", "`host:port: host:port`".to_owned()),
             Kind::Section => ("section", String::new()),
             Kind::SectionOrOff => ("section", "or the word `off`".to_owned()),

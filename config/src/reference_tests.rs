@@ -23,14 +23,14 @@ fn all() -> impl Iterator<Item = (&'static str, &'static Key)> {
 
 /// The file with which a test sets one key: everything above the key, and nothing else beside it.
 fn file_with(section: &str, name: &str, value: &str) -> String {
-    let line = format!("{name}: {value}");
+    let line = if value.is_empty() { String::new() } else { format!("{name}: {value}") };
     let seeds = "seeds: ['h:1']";
     match section {
         "" => line,
         "log" | "admin" => format!("{section}: {{ {line} }}"),
         "listeners[]" => format!("listeners: [{{ {line} }}]"),
         "listeners[].client_limits" => format!("listeners: [{{ client_limits: {{ {line} }} }}]"),
-        "backends.*" if ["bundled", "cluster", "primary"].contains(&name) => {
+        "backends.*" if ["bundled", "cluster", "primary", "sentinel", "fixed"].contains(&name) => {
             format!("backends: {{ main: {{ {line} }} }}")
         }
         "backends.*" => format!("backends: {{ main: {{ bundled: {{}}, {line} }} }}"),
@@ -44,6 +44,35 @@ fn file_with(section: &str, name: &str, value: &str) -> String {
                 }
                 _ => format!("backends: {{ main: {{ {kind}: {{ {seeds}, {line} }} }} }}"),
             }
+        }
+        "backends.*.sentinel" => {
+            let all = [("sentinels", "['h:1']"), ("groups", "[g]"), ("password", "p")];
+            // The password is there for the user; where it is the key in question, it is not there twice.
+            let others =
+                all.iter().filter(|(key, _)| *key != name && (*key != "password" || name == "username"));
+            let others: String = others.map(|(key, value)| format!("{key}: {value}, ")).collect();
+            format!("backends: {{ main: {{ sentinel: {{ {others}{line} }} }} }}")
+        }
+        "backends.*.sentinel.login" => {
+            let others = if name == "username" { "password: p, " } else { "" };
+            format!(
+                "backends: {{ main: {{ sentinel: {{ sentinels: ['h:1'], groups: [g], login: {{ {others}{line} }} }} }} }}"
+            )
+        }
+        "backends.*.fixed" => {
+            let shards = if name == "shards" { "" } else { "shards: [{ seeds: ['h:1'] }], " };
+            let others = match name {
+                "username" => "password: p, ",
+                "hash" | "hash_tag" => "distribution: ketama, ",
+                _ => "",
+            };
+            format!("backends: {{ main: {{ fixed: {{ {shards}{others}{line} }} }} }}")
+        }
+        "backends.*.fixed.shards[]" => {
+            let seeds = if name == "seeds" { "" } else { "seeds: ['h:1'], " };
+            format!(
+                "backends: {{ main: {{ fixed: {{ distribution: ketama, shards: [{{ {seeds}{line} }}] }} }} }}"
+            )
         }
         other => {
             let below = other.strip_prefix("backends.*.").expect(other);
@@ -61,11 +90,13 @@ fn candidates(key: &Key) -> Vec<String> {
         }
         Kind::Choice(words) => texts(words),
         Kind::Name if key.name == "backend" => texts(&["main"]),
+        Kind::Text if key.name == "hash_tag" => texts(&["'{}'"]),
         Kind::Name | Kind::Text | Kind::Secret => texts(&["other"]),
         Kind::Filter => texts(&["debug"]),
         Kind::Listen => texts(&["127.0.0.1:20001"]),
         Kind::Address => texts(&["'other:1'"]),
         Kind::Addresses => texts(&["['other:1']"]),
+        Kind::Names => texts(&["[other]"]),
         Kind::AddressMap => texts(&["{ 'a:1': 'b:2' }"]),
         Kind::SectionOrOff => texts(&["off"]),
         Kind::List | Kind::Named | Kind::Section => Vec::new(),
@@ -85,6 +116,14 @@ fn each_key_is_read_and_changes_what_the_program_sees() {
         let without = match section {
             "backends.*.cluster" | "backends.*.primary" => {
                 parse(&file_with(section, "seeds", "['h:1']")).unwrap()
+            }
+            "backends.*.sentinel" | "backends.*.sentinel.login" => {
+                parse(&file_with("backends.*.sentinel", "groups", "[g]")).unwrap()
+            }
+            "backends.*.fixed" if key.name == "shards" => Config::embedded_default(),
+            "backends.*.fixed" => parse(&file_with(section, key.name, "")).unwrap(),
+            "backends.*.fixed.shards[]" => {
+                parse(&file_with("backends.*.fixed.shards[]", "seeds", "['h:1']")).unwrap()
             }
             _ => Config::embedded_default(),
         };

@@ -70,14 +70,18 @@ pub struct Listener {
     pub cross_slot: CrossSlot,
     /// What becomes of transactions over several slots.
     pub multi_across_slots: MultiAcrossSlots,
-    /// Whether commands may wait for keys of several slots (BLPOP and its like): the longest rest between two
-    /// looks at them. `None` refuses them, with CROSSSLOT.
-    pub blocking_across_slots: Option<Duration>,
+    /// Whether commands may wait for keys of several slots (BLPOP and its like); otherwise CROSSSLOT.
+    pub blocking_across_slots: bool,
+    /// The longest rest between two looks at such keys. Unused without `blocking_across_slots`.
+    pub blocking_poll: Duration,
     /// Whether the proxy presents itself as a cluster of one node.
     pub cluster_facade: bool,
     /// That node's address, as clients are told it; `None` for the one that each of them connected to. Unused
     /// without `cluster_facade`.
     pub advertise: Option<HostPort>,
+    /// Other proxies with the same store, as clients are told them; this one may be among them. Unused without
+    /// `cluster_facade`.
+    pub siblings: Vec<HostPort>,
     /// What one client may make us hold.
     pub limits: ClientLimits,
 }
@@ -219,6 +223,10 @@ pub enum BackendKind {
     Cluster(Seeded),
     /// One primary and its replicas, without cluster mode.
     Primary(Seeded),
+    /// Primaries with replicas that sentinels watch.
+    Sentinel(Sentinel),
+    /// Several primaries with replicas, over which keys are divided once and for all.
+    Fixed(Fixed),
 }
 
 impl BackendKind {
@@ -226,7 +234,7 @@ impl BackendKind {
     pub fn is_cluster(&self) -> bool {
         match self {
             BackendKind::Bundled(_) | BackendKind::Cluster(_) => true,
-            BackendKind::Primary(_) => false,
+            BackendKind::Primary(_) | BackendKind::Sentinel(_) | BackendKind::Fixed(_) => false,
         }
     }
 
@@ -235,6 +243,8 @@ impl BackendKind {
         match self {
             BackendKind::Bundled(_) => &[],
             BackendKind::Cluster(seeded) | BackendKind::Primary(seeded) => &seeded.address_map,
+            BackendKind::Sentinel(sentinel) => &sentinel.address_map,
+            BackendKind::Fixed(fixed) => &fixed.address_map,
         }
     }
 
@@ -243,6 +253,8 @@ impl BackendKind {
         match self {
             BackendKind::Bundled(_) => Vec::new(),
             BackendKind::Cluster(seeded) | BackendKind::Primary(seeded) => seeded.seeds.iter().collect(),
+            BackendKind::Sentinel(sentinel) => sentinel.sentinels.iter().collect(),
+            BackendKind::Fixed(fixed) => fixed.shards.iter().flat_map(|shard| &shard.seeds).collect(),
         }
     }
 }
@@ -287,6 +299,82 @@ impl Bundled {
 pub struct Seeded {
     /// Nodes to ask for the topology first; at least one.
     pub seeds: Vec<HostPort>,
+    /// Announced address, and how to reach that node from here; no announced address twice.
+    pub address_map: Vec<(HostPort, HostPort)>,
+}
+
+/// Groups that sentinels watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sentinel {
+    /// The sentinels; at least one.
+    pub sentinels: Vec<HostPort>,
+    /// What they call the groups, in the order of their keys; at least one, none twice.
+    pub groups: Vec<String>,
+    /// The ACL user of the sentinels; only ever set together with `password`.
+    pub username: Option<String>,
+    /// The password of the sentinels.
+    pub password: Option<Secret>,
+    /// Announced address, and how to reach that node from here; no announced address twice.
+    pub address_map: Vec<(HostPort, HostPort)>,
+}
+
+/// One of the shards over which keys are divided once and for all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FixedShard {
+    /// Some of its nodes; at least one.
+    pub seeds: Vec<HostPort>,
+    /// What decides which keys it has; no two of a backend are the same where it counts.
+    pub name: String,
+    /// How much of the keys it has, against the other shards; at least 1.
+    pub weight: u16,
+}
+
+/// How keys are divided over fixed shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Distribution {
+    /// Even ranges of the cluster's hash slots.
+    Slots,
+    /// A ring of points, as libmemcached and twemproxy have it.
+    Ketama,
+    /// The remainder of a division by the number of shards.
+    Modula,
+}
+
+/// What makes a number of a key, under twemproxy's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyHash {
+    /// `fnv1a_64`
+    Fnv1a64,
+    /// `fnv1_64`
+    Fnv164,
+    /// `fnv1a_32`
+    Fnv1a32,
+    /// `fnv1_32`
+    Fnv132,
+    /// `md5`
+    Md5,
+    /// `crc16`
+    Crc16,
+    /// `crc32`: libmemcached's, 15 bits of the true one.
+    Crc32,
+    /// `crc32a`
+    Crc32a,
+    /// `one_at_a_time`
+    OneAtATime,
+}
+
+/// Shards over which keys are divided once and for all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fixed {
+    /// In the order of the file; at least one.
+    pub shards: Vec<FixedShard>,
+    /// Which shard has a key.
+    pub distribution: Distribution,
+    /// What makes a number of a key; unused with [`Distribution::Slots`].
+    pub hash: KeyHash,
+    /// The bytes that enclose the part of a key that counts; unused with [`Distribution::Slots`], where
+    /// they are `{` and `}`.
+    pub hash_tag: Option<(u8, u8)>,
     /// Announced address, and how to reach that node from here; no announced address twice.
     pub address_map: Vec<(HostPort, HostPort)>,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use pointsman_config::{BackendKind, Config, ReadPolicy, parse};
+use pointsman_config::{BackendKind, Config, Distribution, ReadPolicy, parse};
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
@@ -29,10 +29,14 @@ fn every_example_is_valid() {
         names.insert(name);
     }
     let wanted = [
+        "fixed-shards.yaml",
+        "from-twemproxy.yaml",
         "full.yaml",
         "job-frameworks.yaml",
         "legacy-client.yaml",
+        "one-primary.yaml",
         "read-write-splitting.yaml",
+        "sentinel.yaml",
         "shared-endpoint.yaml",
         "sidecar.yaml",
     ];
@@ -52,6 +56,21 @@ fn the_examples_say_what_their_names_promise() {
     let split = example("read-write-splitting.yaml");
     let policies: Vec<_> = split.listeners.iter().map(|listener| listener.reads.policy).collect();
     assert_eq!(policies, [ReadPolicy::Primary, ReadPolicy::PreferReplica]);
+    let ring = example("from-twemproxy.yaml");
+    let BackendKind::Fixed(ring) = &ring.backends[0].kind else { panic!("fixed shards") };
+    assert_eq!((ring.distribution, ring.hash_tag), (Distribution::Ketama, Some((b'{', b'}'))));
+    assert_eq!((ring.shards[1].name.as_str(), ring.shards[1].weight), ("server2", 2));
+    let one = example("one-primary.yaml");
+    assert!(matches!(&one.backends[0].kind, BackendKind::Primary(seeded) if seeded.seeds.len() == 3));
+    let sentinels = example("sentinel.yaml");
+    let BackendKind::Sentinel(sentinel) = &sentinels.backends[1].kind else { panic!("sentinels") };
+    assert_eq!((sentinels.backends.len(), sentinel.groups.len()), (2, 3));
+    let fixed = example("fixed-shards.yaml");
+    assert!(matches!(&fixed.backends[0].kind, BackendKind::Fixed(fixed) if fixed.shards.len() == 3));
+    let ring = example("from-twemproxy.yaml");
+    let BackendKind::Fixed(ring) = &ring.backends[0].kind else { panic!("fixed shards") };
+    assert_eq!((ring.distribution, ring.hash_tag), (Distribution::Ketama, Some((b'{', b'}'))));
+    assert_eq!((ring.shards[1].name.as_str(), ring.shards[1].weight), ("server2", 2));
     assert_eq!(example("full.yaml"), Config::embedded_default());
 }
 

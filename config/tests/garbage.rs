@@ -45,6 +45,15 @@ fn trusted(config: &Config) {
         match &backend.kind {
             BackendKind::Bundled(bundled) => assert_eq!(bundled.ports().len(), usize::from(bundled.nodes())),
             BackendKind::Cluster(seeded) | BackendKind::Primary(seeded) => assert!(!seeded.seeds.is_empty()),
+            BackendKind::Sentinel(sentinel) => {
+                assert!(!sentinel.sentinels.is_empty() && !sentinel.groups.is_empty());
+            }
+            BackendKind::Fixed(fixed) => {
+                assert!(
+                    !fixed.shards.is_empty()
+                        && fixed.shards.iter().all(|shard| !shard.seeds.is_empty() && shard.weight > 0)
+                );
+            }
         }
         assert!(backend.username.is_none() || backend.password.is_some());
         assert!(backend.reconnect.backoff <= backend.reconnect.backoff_max);

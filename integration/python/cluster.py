@@ -89,15 +89,16 @@ class Cluster:
 class PointsmanAtCluster(Pointsman):
     """Pointsman in front of a cluster."""
 
-    def __init__(self, cluster, *listener):
-        """`listener`: more keys of the listener, as in its YAML."""
+    def __init__(self, cluster, *listener, port=None):
+        """`listener`: more keys of the listener, as in its YAML; `port`: one that is reserved for it."""
         self._cluster = cluster
+        self._port = port
         self._listener = "".join(f", {line}" for line in listener)
         super().__init__()
 
     def _start(self):
         ports = self._held.enter_context(free_ports(2))
-        self.port, self.admin_port = ports
+        self.port, self.admin_port = self._port or ports[0], ports[1]
         place = pathlib.Path(self._held.enter_context(tempfile.TemporaryDirectory(prefix="pointsman-python-")))
         seeds = ", ".join(f"127.0.0.1:{port}" for port in self._cluster.ports)
         configuration = place / "pointsman.yaml"

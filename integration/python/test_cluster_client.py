@@ -5,6 +5,7 @@ import unittest
 import redis
 import redis.asyncio
 from cluster import Cluster, PointsmanAtCluster
+from proxy import free_ports
 
 cluster = None
 pointsman = None
@@ -102,6 +103,32 @@ class BlockingResp2(Blocking, unittest.TestCase):
 
 class BlockingResp3(Blocking, unittest.TestCase):
     protocol = 3
+
+
+class Siblings(unittest.TestCase):
+    """A client that lost its proxy goes on with another that it was told of."""
+
+    def test_a_client_goes_on_with_a_sibling(self):
+        with free_ports(2) as ports:
+            siblings = ", ".join(f'"127.0.0.1:{port}"' for port in ports)
+            keys = ("cluster_facade: true", f"siblings: [{siblings}]")
+            one = PointsmanAtCluster(cluster, *keys, port=ports[0])
+            other = PointsmanAtCluster(cluster, *keys, port=ports[1])
+            try:
+                client = redis.RedisCluster(host="127.0.0.1", port=ports[0], decode_responses=True)
+                roles = {node.port: node.server_type for node in client.get_nodes()}
+                self.assertEqual(roles, {ports[0]: "primary", ports[1]: "replica"})
+                self.assertTrue(client.set("sibling", "1"))
+            finally:
+                one.stop()
+            try:
+                self.assertEqual(client.incr("sibling"), 2)
+                self.assertEqual([node.port for node in client.get_primaries()], ports[1:])
+                self.assertEqual(client.get("sibling"), "2")
+                client.delete("sibling")
+                client.close()
+            finally:
+                other.stop()
 
 
 class Asyncio(unittest.IsolatedAsyncioTestCase):

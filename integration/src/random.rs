@@ -21,6 +21,12 @@ impl Random {
         Random(seed)
     }
 
+    /// From the clock, another each time, unless `POINTSMAN_TEST_SEED` is set; says which.
+    pub fn by_chance() -> Self {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        Random::for_test(now.map_or(0, |now| now.as_nanos() as u64 % 1_000_000_007))
+    }
+
     /// The next 64 bits.
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);

@@ -33,7 +33,7 @@ static TABLES: [[u16; 256]; 8] = {
 
 /// The sum of `bytes`.
 #[inline]
-pub(crate) fn crc16(bytes: &[u8]) -> u16 {
+pub fn crc16(bytes: &[u8]) -> u16 {
     let (chunks, rest) = bytes.as_chunks::<8>();
     let mut sum = 0u16;
     for &[a, b, c, d, e, f, g, h] in chunks {

@@ -8,7 +8,7 @@
 #![warn(missing_docs)]
 
 pub mod command;
-mod crc16;
+pub mod crc16;
 pub mod error_code;
 pub mod glob;
 pub mod node;

@@ -208,7 +208,7 @@ impl Source {
             BackendKind::Bundled(bundled) => {
                 bundled.ports().map(|port| HostPort::new("127.0.0.1", port)).collect()
             }
-            BackendKind::Primary(_) => return None,
+            BackendKind::Primary(_) | BackendKind::Sentinel(_) | BackendKind::Fixed(_) => return None,
         };
         Some(Source { seeds, address_map: backend.kind.address_map().iter().cloned().collect() })
     }
@@ -246,8 +246,15 @@ fn print_banner(config: &Config, file: Option<&Path>) {
             }
             kind => {
                 let what = match kind {
-                    BackendKind::Primary(_) => "primary with replicas",
-                    _ => "cluster",
+                    BackendKind::Primary(_) => "primary with replicas".to_owned(),
+                    BackendKind::Sentinel(sentinel) => {
+                        let groups = sentinel.groups.len();
+                        format!("{groups} group{} of sentinels", plural(groups))
+                    }
+                    BackendKind::Fixed(fixed) => {
+                        format!("{} fixed shard{}", fixed.shards.len(), plural(fixed.shards.len()))
+                    }
+                    BackendKind::Bundled(_) | BackendKind::Cluster(_) => "cluster".to_owned(),
                 };
                 let seeds: Vec<String> =
                     kind.written_addresses().into_iter().map(ToString::to_string).collect();

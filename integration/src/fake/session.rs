@@ -95,8 +95,19 @@ fn connect(shared: &Arc<Shared>, node: usize, connection: u64, stream: TcpStream
     });
 }
 
-/// A request and its number in the record.
+/// A request and its number in the record; [`UNRECORDED`] if it has none.
 type Arrived = (usize, Vec<Vec<u8>>);
+
+/// The number of what is neither recorded nor subject to rules.
+const UNRECORDED: usize = usize::MAX;
+
+/// True for the empty transaction with which the proxy begins a connection: no test means it.
+fn begins_a_connection(fresh: &mut bool, words: &[Vec<u8>]) -> bool {
+    let name = words[0].to_ascii_uppercase();
+    let probe = *fresh && matches!(&name[..], b"MULTI" | b"EXEC");
+    *fresh &= matches!(&name[..], b"AUTH" | b"HELLO" | b"READONLY" | b"CLIENT" | b"SELECT" | b"MULTI");
+    probe
+}
 
 /// Records each request and passes it on.
 fn read(
@@ -106,7 +117,7 @@ fn read(
     mut stream: TcpStream,
     requests: &mpsc::Sender<Arrived>,
 ) {
-    let mut decoder = RequestDecoder::new();
+    let (mut decoder, mut fresh) = (RequestDecoder::new(), true);
     let mut buffer: Vec<u8> = Vec::new();
     let mut chunk = [0; 64 * 1024];
     loop {
@@ -118,6 +129,12 @@ fn read(
                         decoder.args(&buffer[used..]).iter().map(<[u8]>::to_vec).collect();
                     used += len;
                     if words.is_empty() {
+                        continue;
+                    }
+                    if begins_a_connection(&mut fresh, &words) {
+                        if requests.send((UNRECORDED, words)).is_err() {
+                            return;
+                        }
                         continue;
                     }
                     let mut world = shared.lock();
@@ -148,7 +165,8 @@ fn execute(shared: &Shared, mut session: Session, mut stream: &TcpStream, queue:
         if let Some(record) = world.recorded(number) {
             record.readonly = session.readonly;
         }
-        let act = world.rules.iter_mut().find_map(|rule| rule.take(node, &words));
+        let mut rules = world.rules.iter_mut().filter(|_| number != UNRECORDED);
+        let act = rules.find_map(|rule| rule.take(node, &words));
         drop(world);
 
         let answer_now = |session: &mut Session| {

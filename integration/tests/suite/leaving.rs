@@ -301,7 +301,10 @@ fn run_stage(stage: Stage) {
             serial: 0,
         };
         neighbours.talk();
-        let before = gauges(&pointsman);
+        let before = eventually("nothing is on its way", || {
+            let now = gauges(&pointsman);
+            check(now[1] == 0.0, now).map(|()| now)
+        });
         let key = key_on(0, 2, "leaves", 0);
         let slot = Slot::of(key.as_bytes());
         let other = key_on(1, 2, "leaves", 0);

@@ -121,6 +121,19 @@ fn t41_what_nobody_knows_and_what_was_flushed_stays_noscript() {
 }
 
 #[test]
+fn t41_a_script_that_says_moved_itself_ran_and_runs_no_second_time() {
+    let cluster = Cluster::shared();
+    let pointsman = Setup::cluster(cluster.addresses()).start();
+    let mut client = pointsman.client();
+    client.line("DEL t41said");
+    for (round, text) in ["MOVED 5 elsewhere:1", "MOVED", "ASK 5 elsewhere:1"].into_iter().enumerate() {
+        let script = format!("redis.call('INCR',KEYS[1]) return {{err='{text}'}}");
+        assert_eq!(client.command(&["EVAL", &script, "1", "t41said"]).error(), text);
+        assert_eq!(client.line("GET t41said").text(), (round + 1).to_string(), "{text}");
+    }
+}
+
+#[test]
 fn t41_a_script_exists_only_if_it_is_everywhere() {
     let cluster = Cluster::start(3, 0);
     let pointsman = Setup::cluster(cluster.addresses()).start();

@@ -43,6 +43,10 @@ pub enum KeyError {
     CountTooLarge,
     /// XREAD's list is not one id for each stream.
     UnbalancedStreams,
+    /// XREAD is to wait for a time that is no integer.
+    TimeoutNotInteger,
+    /// XREAD is to wait for a time below zero.
+    TimeoutNegative,
     /// MIGRATE names keys in both ways.
     MigrateBoth,
     /// The keyword before the keys is missing, or a count says more than there is.
@@ -83,6 +87,8 @@ impl KeyError {
             KeyError::NegativeCount => b"ERR Number of keys can't be negative",
             KeyError::CountNotPositive => b"ERR numkeys should be greater than 0",
             KeyError::CountTooLarge => b"ERR Number of keys can't be greater than number of args",
+            KeyError::TimeoutNotInteger => b"ERR timeout is not an integer or out of range",
+            KeyError::TimeoutNegative => b"ERR timeout is negative",
             KeyError::MigrateBoth => {
                 b"ERR When using MIGRATE KEYS option, the key argument must be set to the empty string"
             }
@@ -264,6 +270,39 @@ fn streams(
     args: Args<'_>,
     found: &mut impl FnMut(usize, KeyAccess),
 ) -> Result<(), KeyError> {
+    behind_streams(spec, args, found).map_err(|error| bad_option(args).unwrap_or(error))
+}
+
+/// The first option before STREAMS whose value is none: Redis reads from left to right, and tells this mistake.
+#[cold]
+fn bad_option(args: Args<'_>) -> Option<KeyError> {
+    let mut at = 1;
+    while let Some(word) = args.get(at) {
+        let value = args.get(at + 1);
+        let (values, error) = if is(word, "COUNT") {
+            (1, value.and_then(|count| integer(count).is_none().then_some(KeyError::NotInteger)))
+        } else if is(word, "BLOCK") {
+            (1, value.and_then(bad_timeout))
+        } else if is(word, "GROUP") {
+            (2, None)
+        } else if is(word, "NOACK") {
+            (0, None)
+        } else {
+            return None;
+        };
+        if error.is_some() {
+            return error;
+        }
+        at += 1 + values;
+    }
+    None
+}
+
+fn behind_streams(
+    spec: &CommandSpec,
+    args: Args<'_>,
+    found: &mut impl FnMut(usize, KeyAccess),
+) -> Result<(), KeyError> {
     let mut at = 1;
     loop {
         let word = args.get(at).ok_or(KeyError::Syntax)?;
@@ -290,6 +329,15 @@ fn streams(
             (first..first + rest / 2).for_each(|index| found(index, access));
             Ok(())
         }
+    }
+}
+
+/// What is wrong with milliseconds to wait, if anything is.
+fn bad_timeout(text: &[u8]) -> Option<KeyError> {
+    match integer(text) {
+        None => Some(KeyError::TimeoutNotInteger),
+        Some(..0) => Some(KeyError::TimeoutNegative),
+        Some(_) => None,
     }
 }
 

@@ -145,6 +145,9 @@ fn t34_streams() {
         ("XREADGROUP GROUP g c NOACK COUNT 1", KeyError::Syntax),
         ("XREADGROUP COUNT 1 COUNT 1 NOACK GROUP", KeyError::Syntax),
         ("XREAD FOO STREAMS a 0", KeyError::Syntax),
+        ("XREAD COUNT x STREAMS a b 0", KeyError::NotInteger),
+        ("XREAD BLOCK x STREAMS a b 0", KeyError::TimeoutNotInteger),
+        ("XREADGROUP GROUP g c BLOCK -1 COUNT x a", KeyError::TimeoutNegative),
     ]);
 }
 

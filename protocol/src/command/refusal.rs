@@ -55,7 +55,11 @@ impl Refusal {
 /// (MSET's pairs).
 #[cold]
 pub fn wrong_arity(spec: &CommandSpec, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"ERR wrong number of arguments for '");
+    // Even so it ends the transaction, and says so.
+    let before: &[u8] =
+        if spec.name == "EXEC" { b"EXECABORT Transaction discarded because of: " } else { b"ERR " };
+    out.extend_from_slice(before);
+    out.extend_from_slice(b"wrong number of arguments for '");
     out.extend(spec.name.bytes().map(|byte| byte.to_ascii_lowercase()));
     out.extend_from_slice(b"' command");
 }

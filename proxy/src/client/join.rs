@@ -73,8 +73,8 @@ pub enum Special {
     Stored(Vec<u8>),
     /// SCRIPT KILL, FUNCTION KILL: done if one shard did it.
     Kill,
-    /// SCRIPT EXISTS: there if it is on every shard.
-    Exists,
+    /// SCRIPT EXISTS: there if it is on every shard, or the proxy can bring it there.
+    Exists(Vec<bool>),
     /// FUNCTION STATS: of the shard that runs something.
     FunctionStats,
     /// PUBSUB CHANNELS and SHARDCHANNELS, TS.QUERYINDEX, TS.QUERYLABELS: each once.
@@ -216,7 +216,7 @@ impl Special {
             Special::RandomKey(random) => return merge::random_key(replies, *random).map(<[u8]>::to_vec),
             Special::Kill => return merge::kill(replies).map(<[u8]>::to_vec),
             Special::FunctionStats => return merge::function_stats(replies).map(<[u8]>::to_vec),
-            Special::Exists => merge::exists(replies, &mut out)?,
+            Special::Exists(known) => merge::exists(replies, known, &mut out)?,
             Special::LeastOfEach => merge::least_of_each(replies, &mut out)?,
             Special::Union => merge::union(replies, &mut out)?,
             Special::Series => merge::series(replies, &mut out)?,

@@ -45,8 +45,8 @@ pub fn function_stats<'a>(replies: &[&'a [u8]]) -> Option<&'a [u8]> {
     replies.iter().find(|bytes| runs(bytes).is_some()).or(replies.first()).copied()
 }
 
-/// Arrays of 0 and 1: 1 where all have 1.
-pub fn exists(replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
+/// Arrays of 0 and 1: 1 where all have 1, or `known` has.
+pub fn exists(replies: &[&[u8]], known: &[bool], out: &mut Vec<u8>) -> Option<()> {
     let mut all: Option<Vec<bool>> = None;
     for bytes in replies {
         let told: Vec<bool> = reply::elements(bytes)?
@@ -60,7 +60,8 @@ pub fn exists(replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
             Some(_) => return None,
         }
     }
-    let all = all?;
+    let mut all = all?;
+    all.iter_mut().zip(known).for_each(|(all, known)| *all |= known);
     encode::array_head(out, all.len());
     all.iter().for_each(|there| encode::integer(out, i64::from(*there)));
     Some(())

@@ -14,7 +14,7 @@ fn the_least_of_each_place() {
 
 type Rule = fn(&[&[u8]], &mut Vec<u8>) -> Option<()>;
 
-fn joined(rule: Rule, replies: &[&str]) -> String {
+fn joined(rule: impl Fn(&[&[u8]], &mut Vec<u8>) -> Option<()>, replies: &[&str]) -> String {
     let replies: Vec<&[u8]> = replies.iter().map(|text| text.as_bytes()).collect();
     let mut out = Vec::new();
     match rule(&replies, &mut out) {
@@ -54,10 +54,16 @@ fn t41_a_kill_is_done_if_one_shard_did_it() {
 // T41: there only where it is everywhere; not a sum.
 #[test]
 fn t41_a_script_exists_if_it_is_on_every_shard() {
-    let told = joined(exists, &["*3\r\n:1\r\n:1\r\n:0\r\n", "*3\r\n:1\r\n:0\r\n:0\r\n"]);
-    assert_eq!(told, "*3\r\n:1\r\n:0\r\n:0\r\n");
-    assert_eq!(joined(exists, &["*1\r\n:1\r\n", "*2\r\n:1\r\n:1\r\n"]), "none");
-    assert_eq!(joined(exists, &["*1\r\n+x\r\n"]), "none");
+    let exists = |known: [bool; 3], parts: &[&str]| {
+        joined(|parts: &[&[u8]], out: &mut Vec<u8>| exists(parts, &known, out), parts)
+    };
+    let nowhere = [false; 3];
+    let parts = ["*3\r\n:1\r\n:1\r\n:0\r\n", "*3\r\n:1\r\n:0\r\n:0\r\n"];
+    assert_eq!(exists(nowhere, &parts), "*3\r\n:1\r\n:0\r\n:0\r\n");
+    // Or where the proxy can bring it.
+    assert_eq!(exists([false, true, false], &parts), "*3\r\n:1\r\n:1\r\n:0\r\n");
+    assert_eq!(exists(nowhere, &["*1\r\n:1\r\n", "*2\r\n:1\r\n:1\r\n"]), "none");
+    assert_eq!(exists(nowhere, &["*1\r\n+x\r\n"]), "none");
 }
 
 #[test]

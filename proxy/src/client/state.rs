@@ -65,6 +65,8 @@ pub struct ListenerContext {
     pub facade: bool,
     /// The address of that node, if clients are not to be told the one they connected to.
     pub advertise: Option<HostPort>,
+    /// Other proxies that clients are told of with it.
+    pub siblings: Vec<HostPort>,
     /// Bounds on one client.
     pub limits: ClientLimits,
     /// Bounds on one request of an authenticated client.
@@ -82,9 +84,10 @@ impl ListenerContext {
             monitor: config.monitor,
             cross_slot: config.cross_slot,
             multi_across_slots: config.multi_across_slots,
-            blocking_across_slots: config.blocking_across_slots,
+            blocking_across_slots: config.blocking_across_slots.then_some(config.blocking_poll),
             facade: config.cluster_facade,
             advertise: config.advertise.clone(),
+            siblings: config.siblings.clone(),
             request_limits: RequestLimits {
                 args_max: config.limits.args_max,
                 bulk_bytes_max: config.limits.bulk_bytes_max,

@@ -36,6 +36,8 @@ pub struct Transaction {
     /// They are.
     in_several: bool,
     writes: bool,
+    /// Some of it brings the text of a script.
+    scripts: bool,
     /// The database that it selects last.
     selected: Option<u16>,
     /// A command was refused: EXEC will be, too.
@@ -64,6 +66,7 @@ impl Transaction {
             queued: None,
             in_several: false,
             writes: false,
+            scripts: false,
             selected: None,
             aborted: false,
         }
@@ -99,6 +102,7 @@ impl Transaction {
         self.slot = self.slot.or(slot);
         self.sent += 1;
         self.writes |= !spec.is_read();
+        self.scripts |= matches!(spec.name, "EVAL" | "EVAL_RO");
         Ok(())
     }
 
@@ -228,6 +232,11 @@ impl Transaction {
     /// The slot of its keys; `None` if it has no keys.
     pub fn slot(&self) -> Option<Slot> {
         self.slot
+    }
+
+    /// What goes over the wire, if it brings the text of a script.
+    pub fn with_scripts(&self) -> Option<&[u8]> {
+        self.scripts.then_some(&self.bytes)
     }
 
     /// True if any of it may change data.

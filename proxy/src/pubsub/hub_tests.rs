@@ -1,4 +1,6 @@
+use super::heard::HOPS;
 use super::*;
+use crate::pubsub::wire;
 use crate::topology::publish::Published;
 use pointsman_protocol::Slot;
 use pointsman_protocol::topology::{Node, Topology, TopologyBuilder};

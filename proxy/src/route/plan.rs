@@ -302,7 +302,9 @@ fn route_of(spec: &CommandSpec) -> Route {
         _ => {}
     }
     // The same on every node, and nothing in them tells which node it is.
-    if spec.name.ends_with("|HELP") || matches!(spec.name, "ACL|CAT" | "MODULE|LIST") {
+    if (spec.name.ends_with("|HELP") && container != "CLUSTER")
+        || matches!(spec.name, "ACL|CAT" | "ACL|GENPASS" | "MODULE|LIST")
+    {
         return Route::Anyone;
     }
     // Search: right where there is one shard. Its settings are each node's own.

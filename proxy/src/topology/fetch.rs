@@ -72,6 +72,50 @@ impl Control {
         self.exchange_bytes(&request).await
     }
 
+    /// Asks for messages and hands over whatever comes, until the connection ends; gives why. Where nothing
+    /// comes for `silence` the other side is asked whether it is there, and once more is the end.
+    pub async fn listen(
+        mut self,
+        words: &[&str],
+        silence: Duration,
+        mut hear: impl FnMut(&OwnedFrame),
+    ) -> String {
+        let mut request = Vec::new();
+        encode::request(&mut request, words);
+        let (mut bytes, mut scanner, mut asked) = (Vec::new(), ReplyScanner::new(), false);
+        loop {
+            if let Err(error) = self.stream.write_all(&request).await {
+                return error.to_string();
+            }
+            request.clear();
+            loop {
+                match scanner.next(&bytes, ANSWER_BYTES_MAX) {
+                    Ok(None) => break,
+                    Ok(Some(len)) => {
+                        match decode(&bytes[..len]) {
+                            Ok(Some((OwnedFrame::Error(text), _))) => return text,
+                            Ok(Some((frame, _))) => hear(&frame),
+                            Ok(None) | Err(_) => return "it sent what cannot be read".to_owned(),
+                        }
+                        bytes.drain(..len);
+                        asked = false;
+                    }
+                    Err(error) => return error.to_string(),
+                }
+            }
+            match timeout(silence, self.stream.read_buf(&mut bytes)).await {
+                Ok(Ok(0)) => return "it closed the connection".to_owned(),
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return error.to_string(),
+                Err(_) if asked => return "it is silent".to_owned(),
+                Err(_) => {
+                    asked = true;
+                    encode::request(&mut request, &["PING"]);
+                }
+            }
+        }
+    }
+
     async fn exchange(&mut self, request: &[u8]) -> Result<OwnedFrame, String> {
         let bytes = self.exchange_bytes(request).await?;
         let decoded = decode(&bytes).map_err(|error| error.to_string())?;

@@ -55,14 +55,10 @@ pub enum Choice<'a> {
 
 /// Chooses among the nodes that answered.
 pub fn choose<'a>(told: &'a [Told], in_use: Option<&InUse>) -> Choice<'a> {
-    let claims = || told.iter().filter(|node| node.role.is_primary);
-    let is_superseded = |node: &Told| {
-        !node.role.history.is_empty()
-            && claims().any(|other| other.role.before.as_ref() == Some(&node.role.history))
-    };
+    let claims = told.iter().filter(|node| node.role.is_primary);
     let is_used = |node: &Told| in_use.is_some_and(|in_use| in_use.address == node.address);
-    let best = claims()
-        .filter(|node| !is_superseded(node))
+    let best = claims
+        .filter(|node| !is_superseded(told, node))
         .max_by_key(|node| (followers(told, node), is_used(node), node.role.offset, Reverse(&node.address)));
     match best {
         None => Choice::Nobody,
@@ -83,8 +79,16 @@ fn is_believed(told: &[Told], claim: &Told, in_use: &InUse) -> bool {
         }
 }
 
+/// True if another node says that it is a primary and went on from this one's history.
+pub(super) fn is_superseded(told: &[Told], node: &Told) -> bool {
+    !node.role.history.is_empty()
+        && told
+            .iter()
+            .any(|other| other.role.is_primary && other.role.before.as_ref() == Some(&node.role.history))
+}
+
 /// How many nodes follow this one: linked, and with its history.
-fn followers(told: &[Told], primary: &Told) -> usize {
+pub(super) fn followers(told: &[Told], primary: &Told) -> usize {
     told.iter()
         .filter(|node| {
             !node.role.is_primary && node.role.link_up && node.role.history == primary.role.history

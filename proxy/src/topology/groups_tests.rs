@@ -18,6 +18,8 @@ fn group() -> Group {
         name: "primary".to_owned(),
         slots: (0, SLOTS - 1),
         seeds: vec![HostPort::new("h", 1)],
+        told_epoch: 0,
+        older_rounds: 0,
         view: None,
         in_use: None,
         complained: false,
@@ -79,4 +81,20 @@ fn databases_as_redis_tells_them() {
     assert_eq!(databases(&OwnedFrame::Array(vec![bulk("databases"), bulk("99999")])), Some(u16::MAX));
     assert_eq!(databases(&OwnedFrame::Array(vec![])), None);
     assert_eq!(databases(&OwnedFrame::Array(vec![bulk("databases"), bulk("x")])), None);
+}
+
+// T90: a sentinel that was cut off must not turn things back; sentinels that were set up anew may.
+#[test]
+fn t90_an_older_epoch_is_not_believed_unless_a_majority_insists() {
+    let view = |epoch| View { primary: HostPort::new("h", epoch as u16), epoch, replicas: Vec::new() };
+    let mut group = group();
+    assert_eq!(group.hear_sentinels(&[view(7)], 2).map(|chosen| chosen.epoch), Ok(7));
+    for _ in 0..10 {
+        assert!(group.hear_sentinels(&[view(3)], 2).is_err(), "one alone");
+    }
+    for round in 1..OLDER_ROUNDS {
+        assert!(group.hear_sentinels(&[view(3), view(3)], 2).is_err(), "{round}");
+    }
+    assert_eq!(group.hear_sentinels(&[view(3), view(3)], 2).map(|chosen| chosen.epoch), Ok(3));
+    assert!(group.hear_sentinels(&[], 2).is_err());
 }

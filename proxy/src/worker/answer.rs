@@ -132,6 +132,13 @@ impl Router {
             Cause::Moved | Cause::Ask => Redirect::parse(bytes, &connection.address),
             _ => None,
         };
+        // A script that speaks of another slot, or of none, has made it up, and it has run.
+        if entry.request.traits.script
+            && matches!(cause, Cause::Moved | Cause::Ask)
+            && redirect.as_ref().map(|redirect| redirect.slot) != entry.request.slot
+        {
+            return self.settle(&entry.request, bytes, Outcome::Error);
+        }
         // A redirect speaks of the slot that was asked for; and where a script may have put it
         // together itself, it must at least lead to a node that is ours.
         let redirect = redirect.filter(|redirect| {

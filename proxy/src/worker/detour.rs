@@ -14,11 +14,13 @@ use crate::admin::counters::Outcome;
 use crate::backend::connection::{ClientKey, InFlight, Phase, Request, Traits};
 use crate::backend::lanes::Lane;
 use crate::client::replies::Ticket;
+use crate::client::state::Client;
 use crate::route::failure::FailureKind;
 use crate::route::retry::{Cause, Facts, Hint, Verdict, decide, exhausted};
 use pointsman_protocol::command::{self, keys};
 use pointsman_protocol::resp::{RequestDecoder, RequestLimits, encode};
 use pointsman_protocol::{HostPort, Slot};
+use slab::Slab;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
@@ -79,6 +81,24 @@ impl Detour {
         }
     }
 
+    /// Takes out what came before `later` and must not come behind it: it shares a key with it, and one of them
+    /// writes. Each with what its client is told.
+    fn take_overtaken(&mut self, later: &Request, bytes: &[u8]) -> Vec<(Request, FailureKind)> {
+        let mut overtaken = Vec::new();
+        self.parked.retain(|parked| {
+            let before = later.slot.is_some()
+                && parked.request.slot == later.slot
+                && (parked.request.traits.write || later.traits.write)
+                && is_earlier(parked.request.ticket, later.ticket);
+            let fails = before && share_a_key(&parked.bytes, bytes);
+            if fails {
+                overtaken.push((parked.request, parked.give));
+            }
+            !fails
+        });
+        overtaken
+    }
+
     /// Takes the requests that may go now: not before their time, and of each slot only the first,
     /// while none of it is under way.
     /// One whose client asked at `overdue` or before goes in any case: its time is up.
@@ -98,6 +118,12 @@ impl Detour {
         self.parked = kept;
         due
     }
+}
+
+/// The detour of a request's client, if it is on one.
+fn detour_of<'a>(clients: &'a mut Slab<Client>, request: &Request) -> Option<&'a mut Detour> {
+    let client = clients.get_mut(request.client.index as usize)?;
+    if client.generation == request.client.generation { client.detour.as_deref_mut() } else { None }
 }
 
 /// True if `one` was opened before `other`; fewer than 2^31 are ever open at once.
@@ -171,6 +197,9 @@ impl Router {
         match verdict {
             Verdict::Give(kind) => {
                 let request = *request;
+                if request.traits.write && cause == Cause::LostAfterSend {
+                    self.fail_perhaps_overtaken(&request, &parked.bytes);
+                }
                 return self.settle_failure(&request, kind);
             }
             Verdict::Resend { asking } => {
@@ -333,27 +362,26 @@ impl Router {
     /// come behind what it was sent before. Its client is told that it was not executed.
     #[cold]
     pub(super) fn fail_overtaken(&mut self, id: usize, executed: &InFlight) {
-        let Some(client) = self.clients.get_mut(executed.request.client.index as usize) else { return };
-        if client.generation != executed.request.client.generation {
-            return;
-        }
-        let (Some(detour), Some(slot)) = (&mut client.detour, executed.request.slot) else { return };
-        let connection = &self.connections[id];
-        let mut overtaken = Vec::new();
-        detour.parked.retain(|parked| {
-            let before = parked.request.slot == Some(slot)
-                && (parked.request.traits.write || executed.request.traits.write)
-                && is_earlier(parked.request.ticket, executed.request.ticket);
-            let fails = before && share_a_key(&parked.bytes, connection.bytes_of(executed));
-            if fails {
-                overtaken.push((parked.request, parked.give));
-            }
-            !fails
-        });
+        let Some(detour) = detour_of(&mut self.clients, &executed.request) else { return };
+        let bytes = self.connections[id].bytes_of(executed);
+        let overtaken = detour.take_overtaken(&executed.request, bytes);
+        self.settle_overtaken(executed.request.client, overtaken);
+    }
+
+    /// The same for a write that may have been executed: what came before it and waits for another attempt, a
+    /// read too, would show what its client asked for later.
+    #[cold]
+    fn fail_perhaps_overtaken(&mut self, write: &Request, bytes: &[u8]) {
+        let Some(detour) = detour_of(&mut self.clients, write) else { return };
+        let overtaken = detour.take_overtaken(write, bytes);
+        self.settle_overtaken(write.client, overtaken);
+    }
+
+    fn settle_overtaken(&mut self, key: ClientKey, overtaken: Vec<(Request, FailureKind)>) {
         for (request, give) in overtaken {
             self.settle_failure(&request, give);
         }
-        if let Some(client) = self.client_mut(executed.request.client)
+        if let Some(client) = self.client_mut(key)
             && client.detour.as_ref().is_some_and(|detour| detour.is_over())
         {
             client.detour = None;

@@ -19,9 +19,9 @@ use crate::route::read::pick_replica;
 use crate::route::retry::Cause;
 use crate::route::split::{self, SplitKind};
 use crate::route::unknown;
-use pointsman_config::ReadPolicy;
+use pointsman_config::{BackendKind, ReadPolicy};
 use pointsman_protocol::Slot;
-use pointsman_protocol::command::{self, CommandSpec, ResponsePolicy};
+use pointsman_protocol::command::{self, CommandSpec, Flags, KeyError, ResponsePolicy};
 use pointsman_protocol::resp::{Args, ProtocolError, encode};
 use pointsman_protocol::topology::{NodeIndex, ShardIndex};
 
@@ -151,6 +151,16 @@ impl Router {
                 Step::Done
             }
             Plan::Refuse(refusal) if refusal.is_http(args) => self.close_browser(key),
+            // The node finds the same mistake, and tells it in its own words and its own order. What may wait must
+            // not reach a connection that others share, whatever a newer node takes it for.
+            Plan::Refuse(Refusal::Keys(spec, error))
+                if error != KeyError::Arity
+                    && !spec.flags.has(Flags::BLOCKING)
+                    && !matches!(self.context.config.kind, BackendKind::Bundled(_)) =>
+            {
+                self.send_to_slot(key, Traits::of(spec), plan::keyless_slot(), frame, args, inline);
+                Step::Done
+            }
             Plan::Refuse(Refusal::CrossSlot) if self.keeps_vigil(key, args) => self.keep_vigil(key, args),
             Plan::Refuse(refusal) => {
                 self.refuse(key, args, &refusal);
@@ -247,7 +257,8 @@ impl Router {
         if connection.phase == Phase::Down {
             return self.park_new(request, Cause::NotSent, write);
         }
-        if request.ahead > 0 && connection.refuses_transactions {
+        // WAIT has a reply ahead as well, and is none.
+        if request.ahead > 0 && connection.refuses_transactions && !request.traits.blocking {
             return self.refuse_transaction(id, &request);
         }
         if !connection.accepts(0, &self.context.queue) {
@@ -354,10 +365,9 @@ impl Router {
         policy: ResponsePolicy,
         args: Args<'_>,
     ) {
-        let shards = self.snapshot.topology.serving();
-        if shards.is_empty() {
+        let Some(shards) = self.all_shards() else {
             return self.fail_at_once(key, FailureKind::SlotUnserved);
-        }
+        };
         let Some(client) = self.client_mut(key) else { return };
         let (resp3, database) = (client.resp3, client.database);
         let ticket = client.replies.open_gather(Gather::everyone(policy, shards.len() as u32));
@@ -369,6 +379,16 @@ impl Router {
             let id = self.connection_of(node, Lane { resp3, readonly: false, database, index: 0 });
             self.enqueue(id, request, |out| encode::request_args(out, args));
         }
+    }
+
+    /// The shards that together have all keys, as far as is known; `None` if there is none. Where the
+    /// shards are fixed, one of which no primary is known must not be left out in silence.
+    pub(super) fn all_shards(&self) -> Option<Vec<ShardIndex>> {
+        let topology = &self.snapshot.topology;
+        if self.division.is_cluster() {
+            return Some(topology.serving()).filter(|shards| !shards.is_empty());
+        }
+        self.division.homes().into_iter().map(|home| topology.owner(home)).collect()
     }
 
     pub(super) fn part(

@@ -164,9 +164,25 @@ impl Router {
         }
     }
 
+    /// Remembers the scripts in these requests: those of a transaction, once it is carried out.
+    #[cold]
+    pub(super) fn note_scripts_in(&mut self, mut frames: &[u8]) {
+        let mut decoder = RequestDecoder::new();
+        while let Ok(Some(len)) = decoder.next(frames, &RequestLimits::AUTHENTICATED) {
+            if let Ok(spec) = command::resolve(decoder.args(frames)) {
+                self.note_script(spec, decoder.args(frames));
+            }
+            frames = &frames[len..];
+        }
+    }
+
+    /// True if this digest's text is remembered: a node that does not have it gets it when it is asked for.
+    pub(super) fn knows_script(&self, digest: &[u8]) -> bool {
+        parse_sha(digest).is_some_and(|sha| self.context.scripts.text(&sha).is_some())
+    }
+
     /// What a transaction queues for a command that runs a script: appends it with its text where that is known.
-    pub(super) fn queue_script(&mut self, spec: &'static CommandSpec, args: Args<'_>, out: &mut Vec<u8>) {
-        self.note_script(spec, args);
+    pub(super) fn queue_script(&self, args: Args<'_>, out: &mut Vec<u8>) {
         if with_text(args, &self.context.scripts, out).is_none() {
             encode::request_args(out, args);
         }

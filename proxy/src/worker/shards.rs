@@ -32,10 +32,13 @@ const CURSOR: &str = "ERR invalid cursor";
 impl Router {
     /// Asks shards what a request wants to know of them. The client has nothing in flight.
     pub(super) fn ask_shards(&mut self, key: ClientKey, spec: &'static CommandSpec, args: Args<'_>) {
-        let shards = self.snapshot.topology.serving();
-        if shards.is_empty() {
-            return self.fail_at_once(key, FailureKind::SlotUnserved);
+        if spec.name == "SCAN" && !self.division.is_cluster() {
+            // It asks one shard, whatever the others do.
+            return self.scan(key, Traits::of(spec), &[], args);
         }
+        let Some(shards) = self.all_shards() else {
+            return self.fail_at_once(key, FailureKind::SlotUnserved);
+        };
         let traits = Traits::of(spec);
         let whole = |out: &mut Vec<u8>| encode::request_args(out, args);
         if needs_one_shard(spec, args) {
@@ -68,7 +71,9 @@ impl Router {
             "FUNCTION|STATS" => {
                 return self.ask_each(key, traits, Special::FunctionStats, &shards, true, &[whole]);
             }
-            "SCRIPT|EXISTS" => Special::Exists,
+            "SCRIPT|EXISTS" => {
+                Special::Exists(args.iter().skip(2).map(|sha| self.knows_script(sha)).collect())
+            }
             "PUBSUB|CHANNELS" | "PUBSUB|SHARDCHANNELS" => Special::Union,
             "PUBSUB|NUMSUB" | "PUBSUB|SHARDNUMSUB" => {
                 let kind = if spec.name == "PUBSUB|NUMSUB" { Kind::Channel } else { Kind::Shard };

@@ -74,7 +74,11 @@ impl Router {
         let (snapshot, audience, now) = (self.snapshot.clone(), self.context.audience.clone(), self.now);
         let reconnect = self.context.config.reconnect;
         let patience = Patience { backoff: reconnect.backoff, backoff_max: reconnect.backoff_max };
-        let hub = self.pubsub.get_or_insert_with(|| Box::new(Hub::new(snapshot, audience, patience, now)));
+        let is_cluster = self.division.is_cluster();
+        let hub = self.pubsub.get_or_insert_with(|| {
+            let hub = Hub::new(snapshot, audience, patience, now);
+            Box::new(if is_cluster { hub } else { hub.without_bus(now) })
+        });
         hub.subscribe(key, ticket, (kind, resp3), args.iter().skip(1), now);
         self.hear_events();
     }

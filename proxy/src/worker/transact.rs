@@ -17,7 +17,7 @@ use crate::route::retry::Cause;
 use crate::route::split::{self, Placed, SplitKind};
 use pointsman_config::{BackendKind, MultiAcrossSlots};
 use pointsman_protocol::Slot;
-use pointsman_protocol::command::{self, CommandSpec, KeyPattern};
+use pointsman_protocol::command::{self, CommandSpec, KeyError, KeyPattern};
 use pointsman_protocol::resp::{Args, RequestDecoder, RequestLimits, encode};
 
 impl Router {
@@ -195,6 +195,23 @@ impl Router {
                 self.placed = placed;
                 queued
             }
+            // Its number of arguments fits, what they say does not: the server finds that when it executes it.
+            Plan::Refuse(Refusal::Keys(spec, error)) if error != KeyError::Arity => {
+                self.queue(key, spec, None, args)
+            }
+            Plan::Refuse(Refusal::Table(command::Refusal::Arity(spec))) if spec.accepts(args.len()) => {
+                let slot = args.get(1).map(|first| self.division.slot(first));
+                self.queue(key, spec, slot, args)
+            }
+            Plan::Refuse(Refusal::Table(command::Refusal::Arity(spec))) if spec.name == "EXEC" => {
+                // As in Redis, this ends the transaction.
+                if let Some(client) = self.client_mut(key) {
+                    client.transaction = None;
+                }
+                self.unwatch(key);
+                self.refuse(key, args, &Refusal::Table(command::Refusal::Arity(spec)));
+                return Step::Done;
+            }
             Plan::Local { spec } if spec.name == "SELECT" && !self.division.is_cluster() => {
                 self.queue_select(key, spec, args)
             }
@@ -252,7 +269,7 @@ impl Router {
         let mut script = Vec::new();
         let runs_a_script = Traits::of(spec).script;
         if runs_a_script {
-            self.queue_script(spec, args, &mut script);
+            self.queue_script(args, &mut script);
         }
         let Some(client) = self.client_mut(key) else { return Ok(()) };
         let bytes_max = client.listener.request_limits.request_bytes_max as usize;
@@ -349,6 +366,9 @@ impl Router {
         if transaction.is_aborted() {
             self.unwatch(key);
             return self.tell(key, "EXECABORT Transaction discarded because of previous errors.");
+        }
+        if let Some(frames) = transaction.with_scripts() {
+            self.note_scripts_in(frames);
         }
         let local = self.answer_queued(key, transaction.local());
         let Some(client) = self.client_mut(key) else { return };

@@ -1,9 +1,15 @@
 //! CLUSTER where a listener has `cluster_facade`: the proxy as a cluster of one node, which owns every slot,
 //! for clients that speak the cluster protocol only.
 //!
-//! One node however many shards there are: several at one address would gain a client nothing, and which shard has
-//! which slot is what the proxy is there to hide. The node's id comes from its address, so several
-//! proxies that are told to advertise the same address are the same node, and a client may ask any of them.
+//! One primary however many shards and proxies there are. Any proxy serves every slot and answers for the whole
+//! store: to a second primary a client would send DBSIZE and SCAN as well, and count everything twice. Other proxies
+//! (`siblings`) are therefore told as replicas: a client finds them when this one is gone, each then
+//! calls itself the primary, and reads meant for replicas are right anywhere. Nobody asks whether they are up;
+//! that is for the client, as with any replica.
+//!
+//! A node's id comes from its address, so several proxies that are told to advertise the same address are the same
+//! node, and a client may ask any of them.
+//!
 //! Nothing here names a backend; what would change a cluster is refused.
 
 use super::{Answer, Refused, decimal, integer, refusal, verbatim};
@@ -37,25 +43,24 @@ pub fn cluster(
 ) -> Result<Answer, Refused> {
     let Some(client) = router.client_mut(key) else { return Ok(Answer::Close) };
     let resp3 = client.resp3;
-    let node = Node::of(client.listener.advertise.as_ref(), client.own_address());
+    let listener = &client.listener;
+    let view = View::of(listener.advertise.as_ref(), &listener.siblings, client.own_address());
     match spec.name {
-        "CLUSTER|SLOTS" => node?.slots(resp3, out),
-        "CLUSTER|SHARDS" => node?.shards(resp3, out),
-        "CLUSTER|NODES" => verbatim(out, &node?.line(), resp3),
-        "CLUSTER|MYID" => encode::bulk(out, node?.id.to_string().as_bytes()),
-        "CLUSTER|MYSHARDID" => encode::bulk(out, node?.shard_id().to_string().as_bytes()),
+        "CLUSTER|SLOTS" => view?.slots(resp3, out),
+        "CLUSTER|SHARDS" => view?.shards(resp3, out),
+        "CLUSTER|NODES" => verbatim(out, &view?.lines(), resp3),
+        "CLUSTER|MYID" => encode::bulk(out, view?.own.id.to_string().as_bytes()),
+        "CLUSTER|MYSHARDID" => encode::bulk(out, view?.own.shard_id().to_string().as_bytes()),
         "CLUSTER|INFO" => {
+            let known = 1 + view?.others.len();
             let served = router.context.snapshots.load().topology.slots_covered();
-            verbatim(out, &info(served), resp3);
+            verbatim(out, &info(served, known), resp3);
         }
         "CLUSTER|KEYSLOT" => encode::integer(out, i64::from(Slot::of(args.at(2)).number())),
         "CLUSTER|LINKS" => encode::array_head(out, 0),
-        "CLUSTER|REPLICAS" | "CLUSTER|SLAVES" => {
-            node?.expect(args.at(2))?;
-            encode::array_head(out, 0);
-        }
+        "CLUSTER|REPLICAS" | "CLUSTER|SLAVES" => view?.replicas(args.at(2), out)?,
         "CLUSTER|COUNT-FAILURE-REPORTS" => {
-            node?.expect(args.at(2))?;
+            view?.known(args.at(2))?;
             encode::integer(out, 0);
         }
         "CLUSTER|COUNTKEYSINSLOT" | "CLUSTER|GETKEYSINSLOT" => {
@@ -81,8 +86,8 @@ fn slot_asked_about(args: Args<'_>) -> Result<Slot, Refused> {
     }
 }
 
-/// The text of CLUSTER INFO where so many slots have an owner behind the proxy.
-fn info(served: usize) -> String {
+/// The text of CLUSTER INFO where so many slots have an owner behind the proxy, and so many nodes are told.
+fn info(served: usize, known: usize) -> String {
     let all = usize::from(SLOTS);
     let state = if served == all { "ok" } else { "fail" };
     format!(
@@ -91,7 +96,7 @@ fn info(served: usize) -> String {
          cluster_slots_ok:{served}\r\n\
          cluster_slots_pfail:0\r\n\
          cluster_slots_fail:{}\r\n\
-         cluster_known_nodes:1\r\n\
+         cluster_known_nodes:{known}\r\n\
          cluster_size:1\r\n\
          cluster_current_epoch:{EPOCH}\r\n\
          cluster_my_epoch:{EPOCH}\r\n\
@@ -102,17 +107,23 @@ fn info(served: usize) -> String {
     )
 }
 
-/// The one node of the cluster that clients are shown.
+/// The cluster that clients are shown.
 #[derive(Debug, PartialEq, Eq)]
-struct Node {
-    address: HostPort,
-    id: NodeId,
+struct View {
+    /// This proxy.
+    own: Node,
+    /// The others, none of them at the same address.
+    others: Vec<Node>,
 }
 
-impl Node {
-    /// As the operator wants it advertised; else where the client that asks connected to, which is an address that
-    /// works for it.
-    fn of(advertise: Option<&HostPort>, connected_to: SocketAddr) -> Result<Node, Refused> {
+impl View {
+    /// This proxy as the operator wants it advertised; else where the client that asks connected to, which is an
+    /// address that works for it.
+    fn of(
+        advertise: Option<&HostPort>,
+        siblings: &[HostPort],
+        connected_to: SocketAddr,
+    ) -> Result<View, Refused> {
         let address = match advertise {
             Some(address) => address.clone(),
             None => {
@@ -124,8 +135,91 @@ impl Node {
                 HostPort::new(ip.to_string(), connected_to.port())
             }
         };
-        let id = digest("node", &address);
-        Ok(Node { address, id })
+        let mut others: Vec<Node> = Vec::new();
+        for sibling in siblings {
+            if *sibling != address && others.iter().all(|other| other.address != *sibling) {
+                others.push(Node::at(sibling.clone()));
+            }
+        }
+        Ok(View { own: Node::at(address), others })
+    }
+
+    /// This proxy first.
+    fn nodes(&self) -> impl Iterator<Item = &Node> {
+        std::iter::once(&self.own).chain(&self.others)
+    }
+
+    /// The node of this id.
+    fn known(&self, id: &[u8]) -> Result<&Node, Refused> {
+        self.nodes()
+            .find(|node| node.id.to_string().as_bytes() == id)
+            .ok_or_else(|| Refused::quoting("ERR Unknown node ", id, ""))
+    }
+
+    /// CLUSTER SLOTS: one range, with its first slot, its last, and the nodes.
+    fn slots(&self, resp3: bool, out: &mut Vec<u8>) {
+        encode::array_head(out, 1);
+        encode::array_head(out, 3 + self.others.len());
+        encode::integer(out, 0);
+        encode::integer(out, i64::from(SLOTS) - 1);
+        for node in self.nodes() {
+            encode::array_head(out, 4);
+            encode::bulk(out, node.address.host().as_bytes());
+            encode::integer(out, i64::from(node.address.port()));
+            encode::bulk(out, node.id.to_string().as_bytes());
+            // Other addresses of the same node: there are none.
+            encode::map_head(out, 0, resp3);
+        }
+    }
+
+    /// CLUSTER SHARDS: one shard, with all nodes.
+    fn shards(&self, resp3: bool, out: &mut Vec<u8>) {
+        encode::array_head(out, 1);
+        encode::map_head(out, 2, resp3);
+        encode::bulk(out, b"slots");
+        encode::array_head(out, 2);
+        encode::integer(out, 0);
+        encode::integer(out, i64::from(SLOTS) - 1);
+        encode::bulk(out, b"nodes");
+        encode::array_head(out, 1 + self.others.len());
+        for node in self.nodes() {
+            node.describe(if *node == self.own { "master" } else { "replica" }, resp3, out);
+        }
+    }
+
+    /// The text of CLUSTER NODES.
+    fn lines(&self) -> String {
+        let last = SLOTS - 1;
+        let own = self.own.line("myself,master", "-", &format!("connected 0-{last}"));
+        std::iter::once(own).chain(self.replica_lines()).map(|line| line + "\n").collect()
+    }
+
+    fn replica_lines(&self) -> impl Iterator<Item = String> {
+        let primary = self.own.id.to_string();
+        self.others.iter().map(move |node| node.line("slave", &primary, "connected"))
+    }
+
+    /// `CLUSTER REPLICAS id`.
+    fn replicas(&self, id: &[u8], out: &mut Vec<u8>) -> Result<(), Refused> {
+        if *self.known(id)? != self.own {
+            return Err("ERR The specified node is not a master".into());
+        }
+        encode::array_head(out, self.others.len());
+        self.replica_lines().for_each(|line| encode::bulk(out, line.as_bytes()));
+        Ok(())
+    }
+}
+
+/// A proxy, as one node of that cluster.
+#[derive(Debug, PartialEq, Eq)]
+struct Node {
+    address: HostPort,
+    id: NodeId,
+}
+
+impl Node {
+    fn at(address: HostPort) -> Node {
+        Node { id: digest("node", &address), address }
     }
 
     fn shard_id(&self) -> NodeId {
@@ -138,39 +232,9 @@ impl Node {
         host.parse::<IpAddr>().is_err().then_some(host)
     }
 
-    /// Whether a client means this node.
-    fn expect(&self, id: &[u8]) -> Result<(), Refused> {
-        if id == self.id.to_string().as_bytes() {
-            return Ok(());
-        }
-        Err(Refused::quoting("ERR Unknown node ", id, ""))
-    }
-
-    /// CLUSTER SLOTS: one range, with its first slot, its last, and the node.
-    fn slots(&self, resp3: bool, out: &mut Vec<u8>) {
-        encode::array_head(out, 1);
-        encode::array_head(out, 3);
-        encode::integer(out, 0);
-        encode::integer(out, i64::from(SLOTS) - 1);
-        encode::array_head(out, 4);
-        encode::bulk(out, self.address.host().as_bytes());
-        encode::integer(out, i64::from(self.address.port()));
-        encode::bulk(out, self.id.to_string().as_bytes());
-        // Other addresses of the same node: there are none.
-        encode::map_head(out, 0, resp3);
-    }
-
-    /// CLUSTER SHARDS: one shard, with one node.
-    fn shards(&self, resp3: bool, out: &mut Vec<u8>) {
+    /// As CLUSTER SHARDS tells it.
+    fn describe(&self, role: &str, resp3: bool, out: &mut Vec<u8>) {
         let host = self.address.host();
-        encode::array_head(out, 1);
-        encode::map_head(out, 2, resp3);
-        encode::bulk(out, b"slots");
-        encode::array_head(out, 2);
-        encode::integer(out, 0);
-        encode::integer(out, i64::from(SLOTS) - 1);
-        encode::bulk(out, b"nodes");
-        encode::array_head(out, 1);
         encode::map_head(out, if self.name().is_some() { 8 } else { 7 }, resp3);
         field(out, "id", &self.id.to_string());
         encode::bulk(out, b"port");
@@ -180,19 +244,18 @@ impl Node {
         if let Some(name) = self.name() {
             field(out, "hostname", name);
         }
-        field(out, "role", "master");
+        field(out, "role", role);
         encode::bulk(out, b"replication-offset");
         encode::integer(out, 0);
         field(out, "health", "online");
     }
 
-    /// The line of CLUSTER NODES. There is no bus; its port is what clients expect to read.
-    fn line(&self) -> String {
+    /// Its line of CLUSTER NODES. There is no bus; its port is what clients expect to read.
+    fn line(&self, flags: &str, primary: &str, state: &str) -> String {
         let (host, port) = (self.address.host(), self.address.port());
         let bus = port.checked_add(BUS_PORT_OFFSET).unwrap_or(0);
         let name = self.name().map(|name| format!(",{name}")).unwrap_or_default();
-        let last = SLOTS - 1;
-        format!("{} {host}:{port}@{bus}{name} myself,master - 0 0 {EPOCH} connected 0-{last}\n", self.id)
+        format!("{} {host}:{port}@{bus}{name} {flags} {primary} 0 0 {EPOCH} {state}", self.id)
     }
 }
 
@@ -208,11 +271,13 @@ fn digest(of: &str, address: &HostPort) -> NodeId {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pointsman_protocol::resp::ReplyScanner;
     use pointsman_protocol::resp::args::OwnedArgs;
 
-    fn node(advertise: Option<&str>, connected_to: &str) -> Result<Node, Refused> {
+    fn view(advertise: Option<&str>, siblings: &[&str], connected_to: &str) -> Result<View, Refused> {
         let advertise: Option<HostPort> = advertise.map(|address| address.parse().unwrap());
-        Node::of(advertise.as_ref(), connected_to.parse().unwrap())
+        let siblings: Vec<HostPort> = siblings.iter().map(|address| address.parse().unwrap()).collect();
+        View::of(advertise.as_ref(), &siblings, connected_to.parse().unwrap())
     }
 
     // T111: the address told is one that works for the client, and the id goes with it.
@@ -225,16 +290,15 @@ mod tests {
             (Some("proxy.example:7000"), "10.0.0.1:6379", "proxy.example:7000"),
             (Some("proxy.example:7000"), "0.0.0.0:6379", "proxy.example:7000"),
         ] {
-            let node = node(advertise, connected_to).unwrap();
-            assert_eq!(node.address.to_string(), told);
-            assert_eq!(node.id, digest("node", &node.address));
-            assert_ne!(node.id, node.shard_id());
+            let view = view(advertise, &[], connected_to).unwrap();
+            assert_eq!(view.own.address.to_string(), told);
+            assert_ne!(view.own.id, view.own.shard_id());
         }
         for nowhere in ["0.0.0.0:6379", "[::]:6379"] {
-            assert!(node(None, nowhere).is_err(), "{nowhere} is no address to connect to");
+            assert!(view(None, &[], nowhere).is_err(), "{nowhere} is no address to connect to");
         }
-        let (one, other) = (node(None, "10.0.0.1:1").unwrap(), node(None, "10.0.0.1:2").unwrap());
-        assert_ne!(one.id, other.id);
+        let (one, other) = (view(None, &[], "10.0.0.1:1").unwrap(), view(None, &[], "10.0.0.1:2").unwrap());
+        assert_ne!(one.own.id, other.own.id);
     }
 
     #[test]
@@ -246,16 +310,54 @@ mod tests {
             // There is no such bus port; none is better than a wrong one.
             ("10.0.0.1:60000", "10.0.0.1:60000@0 myself,master - 0 0 1 connected 0-16383\n"),
         ] {
-            let node = node(Some(address), "1.1.1.1:1").unwrap();
-            assert_eq!(node.line(), format!("{} {wanted}", node.id));
+            let view = view(Some(address), &[], "1.1.1.1:1").unwrap();
+            assert_eq!(view.lines(), format!("{} {wanted}", view.own.id));
         }
+    }
+
+    // T111: every proxy may have the same list; each is the primary to its own clients, under one id for all.
+    #[test]
+    fn t111_siblings_are_replicas() {
+        let all = ["10.0.0.1:6379", "10.0.0.2:6379", "10.0.0.1:6379", "10.0.0.2:6379"];
+        let (one, other) = (view(None, &all, all[0]).unwrap(), view(None, &all, all[1]).unwrap());
+        let (first, second) = (one.own.id.to_string(), other.own.id.to_string());
+        assert_eq!(
+            one.lines(),
+            format!(
+                "{first} 10.0.0.1:6379@16379 myself,master - 0 0 1 connected 0-16383\n\
+                 {second} 10.0.0.2:6379@16379 slave {first} 0 0 1 connected\n"
+            )
+        );
+        assert_eq!(one.others[0].id, other.own.id);
+        let replicas = |id: &str| {
+            let mut out = Vec::new();
+            one.replicas(id.as_bytes(), &mut out).map(|()| String::from_utf8(out).unwrap())
+        };
+        let line = format!("{second} 10.0.0.2:6379@16379 slave {first} 0 0 1 connected");
+        assert_eq!(replicas(&first), Ok(format!("*1\r\n${}\r\n{line}\r\n", line.len())));
+        assert_eq!(replicas(&second), Err("ERR The specified node is not a master".into()));
+        assert_eq!(replicas("x"), Err("ERR Unknown node x".into()));
+        let mut out = Vec::new();
+        one.slots(false, &mut out);
+        one.shards(true, &mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.starts_with("*1\r\n*4\r\n:0\r\n:16383\r\n*4\r\n$8\r\n10.0.0.1"), "{text}");
+        for part in ["$6\r\nmaster\r\n", "$7\r\nreplica\r\n", "$5\r\nnodes\r\n*2\r\n"] {
+            assert_eq!(text.matches(part).count(), 1, "{part}");
+        }
+        assert_eq!(ReplyScanner::new().next(text.as_bytes(), 4096).map(|end| end.is_some()), Ok(true));
     }
 
     #[test]
     fn t111_a_hole_in_the_map_is_told() {
-        assert!(info(16_384).starts_with("cluster_state:ok\r\n"));
-        let holed = info(16_000);
-        for line in ["cluster_state:fail", "cluster_slots_ok:16000", "cluster_slots_fail:384"] {
+        assert!(info(16_384, 1).starts_with("cluster_state:ok\r\n"));
+        let holed = info(16_000, 3);
+        for line in [
+            "cluster_state:fail",
+            "cluster_slots_ok:16000",
+            "cluster_slots_fail:384",
+            "cluster_known_nodes:3",
+        ] {
             assert!(holed.lines().any(|shown| shown == line), "{line} is missing in {holed}");
         }
     }
