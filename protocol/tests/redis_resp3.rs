@@ -324,7 +324,8 @@ fn t24_no_command_is_missing() {
             }
             let (ours, theirs) = both(&mut resp2, &mut resp3, &[request.clone()]);
             assert_eq!(form(&ours), form(&theirs), "{request:?}");
-            asked += 1;
+            // The table knows servers that this one is not.
+            asked += usize::from(!theirs.starts_with(b"-ERR unknown "));
             answered += usize::from(theirs.first() != Some(&b'-'));
         }
     }

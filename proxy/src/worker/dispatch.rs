@@ -156,7 +156,7 @@ impl Router {
             Plan::Refuse(Refusal::Keys(spec, error))
                 if error != KeyError::Arity
                     && !spec.flags.has(Flags::BLOCKING)
-                    && !matches!(self.context.config.kind, BackendKind::Bundled(_)) =>
+                    && self.any_node_judges_keys() =>
             {
                 self.send_to_slot(key, Traits::of(spec), plan::keyless_slot(), frame, args, inline);
                 Step::Done
@@ -426,6 +426,13 @@ impl Router {
             client.replies.answer(write);
             self.mark_client(key);
         }
+    }
+
+    /// True if a node that is not the right one for keys that we could not find would say so, or there is only one.
+    /// Fixed shards know nothing of each other: they would carry it out, beside the data.
+    fn any_node_judges_keys(&self) -> bool {
+        let bundled = matches!(self.context.config.kind, BackendKind::Bundled(_));
+        self.division.is_whole() || (self.division.is_cluster() && !bundled)
     }
 
     /// Bytes of another protocol, which waits for an answer that never comes: better to be gone.
