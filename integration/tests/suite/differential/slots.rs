@@ -12,7 +12,8 @@ use std::collections::BTreeSet;
 
 /// Those that can be carried out, and those that have keys in several slots. `asker` is a connection to a
 /// single server.
-pub fn split_off(units: Vec<Unit>, asker: &mut Client) -> (Vec<Unit>, Vec<Unit>) {
+pub fn split_off(mut units: Vec<Unit>, asker: &mut Client) -> (Vec<Unit>, Vec<Unit>) {
+    units.retain(|unit| !unit.requests.iter().any(is_misread));
     let questions: Vec<Vec<Request>> = units.iter().map(questions).collect();
     let mut answers = asker.pipeline(&questions.concat()).into_iter();
     let (mut one, mut several) = (Vec::new(), Vec::new());
@@ -27,6 +28,14 @@ pub fn split_off(units: Vec<Unit>, asker: &mut Client) -> (Vec<Unit>, Vec<Unit>)
         if slots.len() < 2 { one.push(unit) } else { several.push(unit) }
     }
     (one, several)
+}
+
+/// True where the server tells another key than the one it would use: of `STORE STORE k` it takes the first word for
+/// the option when it is carried out, and the second when it is asked for its keys.
+fn is_misread(request: &Request) -> bool {
+    let is_store =
+        |word: &[u8]| [&b"STORE"[..], b"STOREDIST"].iter().any(|store| word.eq_ignore_ascii_case(store));
+    request.windows(2).any(|pair| is_store(&pair[0]) && is_store(&pair[1]))
 }
 
 /// What to ask about a unit's keys: nothing, if they cannot be in several slots or may be.
