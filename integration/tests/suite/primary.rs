@@ -170,6 +170,11 @@ fn t90_a_killed_primary_is_replaced_and_not_believed_when_it_comes_back() {
     let (mut nodes, pointsman) = start(2, |setup| setup.refresh_interval_ms = 200);
     let address = nodes[1].address();
     let told = count_while(&pointsman, 1, || {
+        // A replica that is linked may still have to ask for the stream: then all of it would be lost.
+        eventually("the replica hears what is written", || {
+            let value = nodes[1].command(&["GET", "counter:0"]);
+            check(!value.is_null(), value)
+        });
         nodes[0].kill();
         nodes[1].follow(None);
         nodes[2].follow(Some(&nodes[1]));
