@@ -30,12 +30,18 @@ pub fn split_off(mut units: Vec<Unit>, asker: &mut Client) -> (Vec<Unit>, Vec<Un
     (one, several)
 }
 
-/// True where the server tells another key than the one it would use: of `STORE STORE k` it takes the first word for
-/// the option when it is carried out, and the second when it is asked for its keys.
+/// True where servers do not agree with themselves about keys. Of `STORE STORE k` the first word is the option when the
+/// command is carried out, and the second when its keys are asked for; a STORE in the place of GEORADIUS' unit is an
+/// option only to a node of a cluster that looks for the slot.
 fn is_misread(request: &Request) -> bool {
     let is_store =
-        |word: &[u8]| [&b"STORE"[..], b"STOREDIST"].iter().any(|store| word.eq_ignore_ascii_case(store));
-    request.windows(2).any(|pair| is_store(&pair[0]) && is_store(&pair[1]))
+        |word: &Vec<u8>| [&b"STORE"[..], b"STOREDIST"].iter().any(|store| word.eq_ignore_ascii_case(store));
+    let unit = match request[0].to_ascii_uppercase().as_slice() {
+        b"GEORADIUS" => request.get(5),
+        b"GEORADIUSBYMEMBER" => request.get(4),
+        _ => None,
+    };
+    unit.is_some_and(is_store) || request.windows(2).any(|pair| is_store(&pair[0]) && is_store(&pair[1]))
 }
 
 /// What to ask about a unit's keys: nothing, if they cannot be in several slots or may be.
