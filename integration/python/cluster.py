@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+import unittest
 
 import redis
 from proxy import START_SECONDS, Pointsman, binary, free_ports
@@ -115,3 +116,13 @@ class PointsmanAtCluster(Pointsman):
             stderr=subprocess.STDOUT,
         )
         return self._wait_until_ready()
+
+
+def at_cluster(*listener, options=()):
+    """For setUpModule: a cluster with these server options and Pointsman in front of it, both stopped behind the
+    module's last test. `listener` as above."""
+    cluster = Cluster(*options)
+    unittest.addModuleCleanup(cluster.stop)
+    pointsman = PointsmanAtCluster(cluster, *listener)
+    unittest.addModuleCleanup(pointsman.stop)
+    return cluster, pointsman

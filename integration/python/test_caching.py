@@ -7,30 +7,21 @@ from unittest import mock
 
 import redis
 import redis.connection
-from cluster import Cluster, PointsmanAtCluster
+from cluster import at_cluster
 from redis.cache import CacheConfig
 
 SECONDS = 20
 
-cluster = None
 pointsman = None
 
 
 def setUpModule():
-    global cluster, pointsman
-    cluster = Cluster()
-    pointsman = PointsmanAtCluster(cluster)
+    global pointsman
+    _, pointsman = at_cluster()
     # It asks for 7.4 by number, and Pointsman calls itself 7.2; what it needs came with 6.0.
     patch = mock.patch.object(redis.connection.CacheProxyConnection, "MIN_ALLOWED_VERSION", "7.2.0")
     patch.start()
     unittest.addModuleCleanup(patch.stop)
-
-
-def tearDownModule():
-    try:
-        pointsman.stop()
-    finally:
-        cluster.stop()
 
 
 class Caching(unittest.TestCase):

@@ -10,27 +10,18 @@ import sys
 import unittest
 
 import programs
-from cluster import Cluster, PointsmanAtCluster
+from cluster import at_cluster
 from workers import Worker
 
 HERE = pathlib.Path(__file__).resolve().parent
 SECONDS = 30
 
-cluster = None
 pointsman = None
 
 
 def setUpModule():
-    global cluster, pointsman
-    cluster = Cluster()
-    pointsman = PointsmanAtCluster(cluster)
-
-
-def tearDownModule():
-    try:
-        pointsman.stop()
-    finally:
-        cluster.stop()
+    global pointsman
+    _, pointsman = at_cluster()
 
 
 # Runs in a process of its own: an application of Celery cannot be pointed elsewhere once it is imported.

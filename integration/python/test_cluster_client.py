@@ -4,7 +4,7 @@ import unittest
 
 import redis
 import redis.asyncio
-from cluster import Cluster, PointsmanAtCluster
+from cluster import PointsmanAtCluster, at_cluster
 from proxy import free_ports
 
 cluster = None
@@ -13,19 +13,7 @@ pointsman = None
 
 def setUpModule():
     global cluster, pointsman
-    cluster = Cluster()
-    try:
-        pointsman = PointsmanAtCluster(cluster, "cluster_facade: true")
-    except BaseException:
-        cluster.stop()
-        raise
-
-
-def tearDownModule():
-    try:
-        pointsman.stop()
-    finally:
-        cluster.stop()
+    cluster, pointsman = at_cluster("cluster_facade: true")
 
 
 class Blocking:

@@ -10,26 +10,17 @@ import programs
 import redis
 import redis.asyncio
 import valkey
-from cluster import Cluster, PointsmanAtCluster
+from cluster import at_cluster
 
 SECONDS = 20
 BUMP = "return redis.call('incrby', KEYS[1], ARGV[1])"
 
-cluster = None
 pointsman = None
 
 
 def setUpModule():
-    global cluster, pointsman
-    cluster = Cluster()
-    pointsman = PointsmanAtCluster(cluster)
-
-
-def tearDownModule():
-    try:
-        pointsman.stop()
-    finally:
-        cluster.stop()
+    global pointsman
+    _, pointsman = at_cluster()
 
 
 class Blocking:

@@ -6,7 +6,7 @@ import tempfile
 import unittest
 
 import programs
-from cluster import Cluster, PointsmanAtCluster
+from cluster import PointsmanAtCluster, at_cluster
 from workers import Worker
 
 cluster = None
@@ -15,15 +15,7 @@ pointsman = None
 
 def setUpModule():
     global cluster, pointsman
-    cluster = Cluster()
-    pointsman = PointsmanAtCluster(cluster)
-
-
-def tearDownModule():
-    try:
-        pointsman.stop()
-    finally:
-        cluster.stop()
+    cluster, pointsman = at_cluster()
 
 
 class Native(programs.Recorded):

@@ -3,23 +3,14 @@
 import unittest
 
 import programs
-from cluster import Cluster, PointsmanAtCluster
+from cluster import at_cluster
 
-cluster = None
 pointsman = None
 
 
 def setUpModule():
-    global cluster, pointsman
-    cluster = Cluster()
-    pointsman = PointsmanAtCluster(cluster)
-
-
-def tearDownModule():
-    try:
-        pointsman.stop()
-    finally:
-        cluster.stop()
+    global pointsman
+    _, pointsman = at_cluster()
 
 
 class Node(programs.Recorded):

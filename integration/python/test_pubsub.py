@@ -6,7 +6,7 @@ import unittest
 
 import redis
 import redis.asyncio
-from cluster import Cluster, PointsmanAtCluster
+from cluster import at_cluster
 
 SECONDS = 20
 
@@ -16,15 +16,7 @@ pointsman = None
 
 def setUpModule():
     global cluster, pointsman
-    cluster = Cluster("--notify-keyspace-events", "KEA")
-    pointsman = PointsmanAtCluster(cluster)
-
-
-def tearDownModule():
-    try:
-        pointsman.stop()
-    finally:
-        cluster.stop()
+    cluster, pointsman = at_cluster(options=("--notify-keyspace-events", "KEA"))
 
 
 class Blocking:

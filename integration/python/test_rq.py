@@ -14,7 +14,7 @@ import unittest
 import programs
 import redis
 import rq_jobs
-from cluster import Cluster, PointsmanAtCluster
+from cluster import at_cluster
 from rq import Queue, Retry
 from rq import Worker as RqWorker
 from rq.job import Job, JobStatus
@@ -24,21 +24,12 @@ from workers import Worker
 HERE = pathlib.Path(__file__).resolve().parent
 SECONDS = 30
 
-cluster = None
 pointsman = None
 
 
 def setUpModule():
-    global cluster, pointsman
-    cluster = Cluster()
-    pointsman = PointsmanAtCluster(cluster, *programs.ONE_REDIS)
-
-
-def tearDownModule():
-    try:
-        pointsman.stop()
-    finally:
-        cluster.stop()
+    global pointsman
+    _, pointsman = at_cluster(*programs.ONE_REDIS)
 
 
 class Rq(programs.Recorded):
