@@ -213,7 +213,6 @@ impl Cluster {
         let mut step = Move {
             cluster: self,
             slot,
-            from,
             to,
             source: self.nodes[from].client(),
             target: self.nodes[to].client(),
@@ -239,7 +238,6 @@ impl Cluster {
 pub struct Move<'a> {
     cluster: &'a Cluster,
     slot: Slot,
-    from: usize,
     to: usize,
     source: Client,
     target: Client,
@@ -267,18 +265,25 @@ impl Move<'_> {
         keys.len()
     }
 
-    /// Hands the slot over: at the new owner first, then at the old one, then everywhere.
+    /// Hands the slot over, at the new owner first, then at the old one, and waits until all primaries know.
+    ///
+    /// The others are not ordered to know it as well: one that hears the order before it hears of the new owner's
+    /// epoch finds the slot unclaimed in the owner's older packets, gives it back to the old owner, whose
+    /// older packets do claim it, and now and then the nodes disagree for good. (redis-server 7.0 alone: within 50 to 1500
+    /// moves.)
     #[track_caller]
     pub fn finish(mut self) {
         let id = self.target.line("CLUSTER MYID").text();
         let order = format!("CLUSTER SETSLOT {} NODE {id}", self.slot);
         expect_ok(self.target.line(&order));
         expect_ok(self.source.line(&order));
-        for index in self.cluster.primaries() {
-            if index != self.from && index != self.to {
-                expect_ok(self.cluster.nodes[index].client().line(&order));
-            }
-        }
+        within(AGREE, "the primaries hear of the move", || {
+            let knows = |index: &usize| {
+                let members = self.cluster.members_seen_by(*index);
+                members.iter().any(|member| member.id == id && member.owns(self.slot))
+            };
+            check(self.cluster.primaries().iter().all(knows), format!("slot {}", self.slot))
+        });
     }
 }
 

@@ -140,8 +140,10 @@ pub fn decide(cause: Cause, facts: &Facts, limits: &RetryLimits, jitter: u32) ->
             (Verdict::Resend { asking: false }, Hint::None)
         }
         Cause::NoScript => (Verdict::Give(exhausted(cause, facts.is_write)), Hint::None),
-        // Past the hop cap, redirects point in a circle: give the shards time to agree.
-        Cause::Moved | Cause::Ask => (again, Hint::Refresh),
+        // Past the hop cap, redirects point in a circle: give the shards time to agree, and go where the last one
+        // pointed.
+        Cause::Moved => (again, Hint::SlotMoved),
+        Cause::Ask => (again, Hint::Refresh),
         Cause::TryAgain => (again, Hint::None),
         Cause::ClusterDown | Cause::Loading | Cause::MasterDown | Cause::ReadOnly | Cause::NotSent => {
             (again, Hint::Refresh)

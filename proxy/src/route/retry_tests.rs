@@ -63,7 +63,7 @@ fn t06_t86_budgets_end_honestly() {
 #[test]
 fn t86_redirects_beyond_the_cap_wait() {
     let circling = Facts { redirects: 5, ..WRITE };
-    assert_eq!(decide(Cause::Moved, &circling, &LIMITS, 0), (HALF, Hint::Refresh));
+    assert_eq!(decide(Cause::Moved, &circling, &LIMITS, 0), (HALF, Hint::SlotMoved));
     assert_eq!(decide(Cause::Ask, &circling, &LIMITS, 0), (HALF, Hint::Refresh));
 }
 
