@@ -217,7 +217,7 @@ fn t07_what_concerns_a_whole_shard_fails_with_its_own_cause() {
     let mut client = pointsman.client();
     for (act, told) in [
         (Act::Error("LOADING Redis is loading the dataset in memory".into()), "LOADING"),
-        (Act::Error("READONLY You can't write against a read only replica.".into()), "MASTERDOWN"),
+        (Act::Error("READONLY You can't write against a read only replica.".into()), "no primary"),
         (Act::CloseAfter, "the connection to the shard was lost"),
     ] {
         for (name, is_write) in [("FLUSHALL", true), ("DBSIZE", false)] {
