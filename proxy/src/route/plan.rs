@@ -375,7 +375,9 @@ pub fn plan(args: Args<'_>, authenticated: bool, division: &Division, keys: &mut
         Route::Transaction(verb) => Plan::Transaction(verb),
         Route::Subscription => Plan::Subscription { spec },
         Route::Wait => Plan::Wait { spec },
-        Route::Publish if spec.name == "SPUBLISH" => Plan::Publish { spec, slot: Slot::of(args.at(1)) },
+        Route::Publish if spec.name == "SPUBLISH" => {
+            Plan::Publish { spec, slot: division.home(Slot::of(args.at(1))) }
+        }
         Route::Publish => Plan::Publish { spec, slot: keyless_slot() },
         Route::NotThroughProxy => Plan::Refuse(Refusal::NotThroughProxy(spec)),
     }
