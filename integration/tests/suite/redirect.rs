@@ -9,8 +9,7 @@ use pointsman_protocol::Slot;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-/// True if every ASKING is followed, on its connection, by the one request it was meant for, and no
-/// request was executed at `node` for the slot without it.
+/// Fails unless every ASKING is followed, on its connection, by the one request it was meant for.
 fn check_asking(received: &[Received], node: usize) {
     let mut connections: Vec<u64> = received.iter().map(|received| received.connection).collect();
     connections.sort();
