@@ -222,6 +222,57 @@ fn t31_waiting_and_scanning_go_on_in_their_database() {
     assert_eq!(found, 300);
 }
 
+/// What is watched is in a connection of the client's own: whether that changes its database is the node's to say.
+#[test]
+fn t31_a_node_that_refuses_to_select_leaves_a_watching_client_where_it_is() {
+    let server = RedisServer::standalone();
+    let seeds = format!("  seeds: [\"{}\"]", server.address());
+    let rules = ["ACL", "SETUSER", "limited", "reset", "on", ">secret", "~*", "&*", "+@all"];
+    assert_eq!(server.command(&rules), Reply::ok());
+    let lines = ["primary:", &seeds, "  username: limited", "  password: secret"];
+    let pointsman = Setup::other(&lines).with(|setup| setup.workers = 1).start();
+    let mut client = pointsman.client();
+    for right in ["-select", "+select"] {
+        assert_eq!(server.command(&["ACL", "SETUSER", "limited", right]), Reply::ok());
+        assert_eq!(client.line("WATCH w"), Reply::ok());
+        let requests =
+            ["SELECT 3", "MULTI", "SET w x", "EXEC"].map(|line| words(&line.split(' ').collect::<Vec<_>>()));
+        let replies = client.pipeline(&requests);
+        let database = if right == "-select" { "0" } else { "3" };
+        assert_eq!(replies[0].is_error_of("NOPERM"), right == "-select", "{}", replies[0]);
+        assert_eq!(replies[3].elements(), [Reply::ok()], "{right}");
+        let mut direct = server.client();
+        direct.command(&["SELECT", database]);
+        assert_eq!(direct.line("GET w"), Reply::bulk("x"), "{right}");
+        assert!(client.line("CLIENT INFO").text().contains(&format!(" db={database} ")), "{right}");
+        direct.line("FLUSHALL");
+    }
+}
+
+/// A connection that breaks while it changes its database watches nothing any more.
+#[test]
+fn t31_a_watching_connection_that_breaks_while_it_selects_makes_exec_null() {
+    let server = RedisServer::standalone();
+    let pointsman = Setup::primary([server.address()])
+        .with(|setup| setup.request_timeout_ms = 300)
+        .allow(&["lost", "closed", "reset"])
+        .start();
+    let mut client = pointsman.client();
+    assert_eq!(client.line("WATCH w"), Reply::ok());
+    server.freeze();
+    let told = client.line("SELECT 3");
+    server.thaw();
+    assert!(told.is_error() && told.error().contains("timeout"), "{told}");
+    client.line("MULTI");
+    client.line("SET w x");
+    assert!(client.line("EXEC").is_null());
+    assert_eq!(client.line("SELECT 3"), Reply::ok());
+    eventually("it goes on", || {
+        let reply = client.line("EXISTS w");
+        check(reply == Reply::number(0), reply)
+    });
+}
+
 #[test]
 fn t31_bounds() {
     let server = RedisServer::with_options(&["--databases", "4"]);

@@ -1,10 +1,14 @@
 //! T44, T46, T47: `multi_across_slots: best_effort` while keys are watched, and commands that are cut by slot inside
 //! transactions, over a real cluster.
 
+use pointsman_integration::client::words;
+use pointsman_integration::eventually::{check, eventually};
+use pointsman_integration::fake::{Act, Rule, key_on};
 use pointsman_integration::mover::{Moves, slots_of};
-use pointsman_integration::{Client, Cluster, Random, RedisServer, Reply, Setup};
+use pointsman_integration::{Client, Cluster, Fake, Random, RedisServer, Reply, Setup};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 fn best_effort(cluster: &Cluster) -> Setup {
     Setup::cluster(cluster.addresses()).with(|setup| {
@@ -136,4 +140,79 @@ fn t44_t48_guarded_counters_stay_exact_while_slots_move() {
             "{key}"
         );
     }
+}
+
+/// Whoever says EXEC and leaves gets no answer, but all of the transaction is done.
+#[test]
+fn t44_t51_who_leaves_after_exec_leaves_nothing_half_done() {
+    let fake = Fake::start(2, 0);
+    let pointsman = Setup::cluster(fake.addresses())
+        .with(|setup| setup.listener_extra.push("multi_across_slots: best_effort".into()))
+        .start();
+    let (guard, other) = (key_on(0, 2, "t51g", 0), key_on(1, 2, "t51o", 0));
+    let gate = fake.gate();
+    fake.rule(Rule::on("EXEC", Act::HoldReply(gate.clone())).at(0).times(1));
+    let mut leaving = pointsman.client();
+    assert_eq!(leaving.command(&["WATCH", &guard]), Reply::ok());
+    leaving.send_all(&[
+        words(&["MULTI"]),
+        words(&["SET", &guard, "1"]),
+        words(&["SET", &other, "1"]),
+        words(&["EXEC"]),
+    ]);
+    for _ in 0..3 {
+        assert!(!leaving.read().is_error());
+    }
+    fake.wait_for("the first block", 1, |received| received.is("EXEC") && received.node == 0);
+    leaving.reset();
+    eventually("it has gone", || {
+        let clients = pointsman.metrics().sum("pointsman_client_connections", &[]);
+        check(clients == 0.0, clients)
+    });
+    assert_eq!(fake.change(|world| world.value(&other)), None, "it waits for the first");
+    gate.open();
+    eventually("the other block has been executed", || {
+        let value = fake.change(|world| world.value(&other));
+        check(value.as_deref() == Some("1"), value)
+    });
+    // It is forgotten with that: no pause waits for it.
+    assert_eq!(pointsman.client().line("CLIENT PAUSE 1 WRITE"), Reply::ok());
+}
+
+/// A pause is answered once nothing writes any more: blocks and results that are still to be sent count, a wait for an
+/// element does not.
+#[test]
+fn t27_a_pause_waits_for_what_is_still_to_be_written_and_for_nothing_else() {
+    let fake = Fake::start(2, 0);
+    let pointsman = Setup::cluster(fake.addresses())
+        .with(|setup| {
+            setup.request_timeout_ms = 20_000;
+            setup.listener_extra.push("multi_across_slots: best_effort".into());
+            setup.listener_extra.push("cross_slot: compute".into());
+        })
+        .start();
+    let (here, there) = (key_on(0, 2, "t27h", 0), key_on(1, 2, "t27t", 0));
+    let watched: &[&[&str]] =
+        &[&["WATCH", &here], &["MULTI"], &["GET", &here], &["SET", &there, "1"], &["EXEC"]];
+    let stored: &[&[&str]] = &[&["SUNIONSTORE", &there, &here, &there]];
+    for (held, requests) in [("EXEC", watched), ("SUNION", stored)] {
+        let gate = fake.gate();
+        fake.rule(Rule::on(held, Act::HoldReply(gate.clone())).at(0).times(1));
+        let (mut writer, mut pauser) = (pointsman.client(), pointsman.client());
+        writer.send_all(&requests.iter().map(|request| words(request)).collect::<Vec<_>>());
+        fake.wait_for("it is held", 1, |received| received.is(held) && received.node == 0);
+        pauser.send(&["CLIENT", "PAUSE", "1", "WRITE"]);
+        assert!(pauser.is_silent_for(Duration::from_millis(50)), "{held}");
+        gate.open();
+        assert_eq!(pauser.read(), Reply::ok(), "{held}");
+    }
+    let gate = fake.gate();
+    fake.rule(Rule::on("BLPOP", Act::Hold(gate.clone())));
+    let (mut waiting, mut pauser) = (pointsman.client(), pointsman.client());
+    waiting.send(&["BLPOP", &here, "0"]);
+    fake.wait_for("it waits", 1, |received| received.is("BLPOP"));
+    let began = Instant::now();
+    assert_eq!(pauser.line("CLIENT PAUSE 1 WRITE"), Reply::ok());
+    assert!(began.elapsed() < Duration::from_secs(10), "it did not wait for the wait");
+    gate.open();
 }

@@ -4,7 +4,7 @@
 use pointsman_integration::client::words;
 use pointsman_integration::eventually::{check, eventually};
 use pointsman_integration::fake::key_on;
-use pointsman_integration::{Cluster, Reply, Setup};
+use pointsman_integration::{Client, Cluster, RedisServer, Reply, Setup};
 use std::thread;
 
 const APPEND: &str = "return redis.call('APPEND', KEYS[1], ARGV[1])";
@@ -305,4 +305,56 @@ fn t67_channels_of_all_shards() {
     let numbers = client.line("PUBSUB NUMSUB t67 t67none").elements();
     assert_eq!(numbers, [Reply::bulk("t67"), Reply::number(3), Reply::bulk("t67none"), Reply::number(0)]);
     assert!(client.line("PUBSUB NUMPAT").int() >= 1);
+}
+
+/// A transaction that was not executed brought no script to anybody, as on one server.
+#[test]
+fn t40_a_script_in_a_transaction_is_remembered_once_it_was_executed() {
+    let (cluster, server) = (Cluster::start(3, 0), RedisServer::standalone());
+    let pointsman = Setup::cluster(cluster.addresses())
+        .with(|setup| setup.listener_extra.push("multi_across_slots: best_effort".into()))
+        .start();
+    for (number, with_other_slot) in [(0, false), (1, true)] {
+        let text = format!("return 40{number}");
+        let other = RedisServer::standalone();
+        let sha = other.command(&["SCRIPT", "LOAD", &text]).text();
+        for changes in [true, false] {
+            let say = |client: &mut Client| -> Vec<Reply> {
+                let mut requests = vec![words(&["WATCH", "t40w"])];
+                requests.extend(changes.then(|| words(&["INCR", "t40w"])));
+                requests.push(words(&["MULTI"]));
+                let key = if with_other_slot { "t40other" } else { "t40w" };
+                requests.push(words(&["EVAL", &text, "1", key]));
+                requests.push(words(&["EXEC"]));
+                requests.push(words(&["EVALSHA", &sha, "1", "t40elsewhere"]));
+                requests.push(words(&["EVALSHA", &sha, "1", "t40w"]));
+                requests.iter().map(|request| client.command(request)).collect()
+            };
+            let (ours, theirs) = (say(&mut pointsman.client()), say(&mut server.client()));
+            assert_eq!(ours, theirs, "{number} {changes}");
+            assert_eq!(ours.last().is_some_and(|reply| reply.is_error_of("NOSCRIPT")), changes);
+        }
+    }
+}
+
+/// Where one node has everything, scripts are loaded and forgotten in transactions, too.
+#[test]
+fn t40_scripts_loaded_in_transactions_are_known() {
+    let server = RedisServer::standalone();
+    let pointsman = Setup::primary([server.address()]).start();
+    let mut client = pointsman.client();
+    let in_transaction = |client: &mut Client, words: &[&str]| -> Reply {
+        client.line("MULTI");
+        client.command(words);
+        client.line("EXEC").elements().remove(0)
+    };
+    let sha = in_transaction(&mut client, &["SCRIPT", "LOAD", "return 4"]).text();
+    server.command(&["SCRIPT", "FLUSH"]);
+    assert_eq!(
+        client.command(&["EVALSHA", &sha, "0"]),
+        Reply::number(4),
+        "the node forgot it, the proxy did not"
+    );
+    assert_eq!(in_transaction(&mut client, &["SCRIPT", "FLUSH"]), Reply::ok());
+    assert!(client.command(&["EVALSHA", &sha, "0"]).is_error_of("NOSCRIPT"));
 }

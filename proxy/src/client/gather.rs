@@ -136,6 +136,11 @@ impl Gather {
         Gather { hold: Some(hold), ..self }
     }
 
+    /// True if a result is to be written once its parts are in.
+    pub fn will_store(&self) -> bool {
+        matches!(&self.special, Some(Special::Algebra(question)) if question.stores())
+    }
+
     /// Bytes held for parts that are in.
     pub fn held(&self) -> usize {
         self.bytes.len()

@@ -100,6 +100,14 @@ impl Replies {
         ticket
     }
 
+    /// True if a result is to be written once the parts that are on their way are in.
+    pub fn will_store(&self) -> bool {
+        self.queue.iter().any(|place| match place {
+            Place::Gathering(gather) | Place::Withheld(Some(gather)) => gather.will_store(),
+            Place::Waiting | Place::Stashed { .. } | Place::Withheld(None) => false,
+        })
+    }
+
     /// What was to be answered at once is to be answered in parts.
     pub fn gather_at(&mut self, ticket: Ticket, gather: Gather) {
         let index = ticket.0.wrapping_sub(self.head) as usize;

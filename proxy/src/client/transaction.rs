@@ -36,7 +36,7 @@ pub struct Transaction {
     /// They are.
     in_several: bool,
     writes: bool,
-    /// Some of it brings the text of a script.
+    /// Some of it brings the text of a script, or has the node forget all.
     scripts: bool,
     /// The database that it selects last.
     selected: Option<u16>,
@@ -102,7 +102,7 @@ impl Transaction {
         self.slot = self.slot.or(slot);
         self.sent += 1;
         self.writes |= !spec.is_read();
-        self.scripts |= matches!(spec.name, "EVAL" | "EVAL_RO");
+        self.scripts |= matches!(spec.name, "EVAL" | "EVAL_RO" | "SCRIPT|LOAD" | "SCRIPT|FLUSH");
         Ok(())
     }
 
@@ -245,7 +245,7 @@ impl Transaction {
         self.slot
     }
 
-    /// What goes over the wire, if it brings the text of a script.
+    /// What goes over the wire, if it changes which scripts a node knows.
     pub fn with_scripts(&self) -> Option<&[u8]> {
         self.scripts.then_some(&self.bytes)
     }

@@ -3,14 +3,15 @@
 use super::detour::Parked;
 use super::router::Router;
 use crate::admin::counters::Outcome;
-use crate::backend::connection::{ClientKey, InFlight, Phase, Request};
+use crate::backend::connection::{ClientKey, Connection, InFlight, Phase, Request};
 use crate::client::replies::Filled;
-use crate::client::state::Class;
+use crate::client::state::{Class, Client};
 use crate::route::failure::{Failure, FailureKind};
 use crate::route::retry::Cause;
 use pointsman_protocol::error_code::ErrorCode;
 use pointsman_protocol::redirect::Redirect;
 use pointsman_protocol::resp3;
+use slab::Slab;
 
 /// A reply at least this large, for a client that waits for nothing else, is written from the read
 /// buffer straight to its socket.
@@ -47,6 +48,9 @@ impl Router {
             }
         } else if entry.request.traits.attempts == 0 {
             connection.counters.latency(now.saturating_sub(entry.request.since));
+        }
+        if entry.request.ahead > 0 {
+            self.note_executed(id, &entry, bytes);
         }
         if !self.detours.is_empty() {
             self.fail_overtaken(id, &entry);
@@ -181,6 +185,9 @@ impl Router {
         let Some(client) =
             self.clients.get_mut(key.index as usize).filter(|client| client.generation == key.generation)
         else {
+            if request.traits.guard {
+                self.left_guard_answered(key, bytes);
+            }
             // ASKING's own reply comes here too; it is expected.
             if key != ClientKey::NOBODY {
                 self.counters.orphan_replies.add(1);
@@ -204,11 +211,8 @@ impl Router {
                 Filled::Whole => {
                     if let Some((_, database)) =
                         client.selecting.take_if(|(ticket, _)| *ticket == request.ticket)
-                        && bytes.first() == Some(&b'*')
-                        && bytes.get(1) != Some(&b'-')
                     {
-                        // Not null and no error: it was executed.
-                        client.database = database;
+                        selected(client, &mut self.connections, database, bytes, outcome);
                     }
                     self.counters.request(Class::Multi, outcome);
                 }
@@ -272,6 +276,42 @@ impl Router {
         {
             self.settle_failure(&entry.request, FailureKind::ReplyTooLarge);
         }
+    }
+}
+
+/// What was to select a database for a client was answered: a transaction, or a SELECT over the connection of its own.
+#[cold]
+fn selected(
+    client: &mut Client,
+    connections: &mut Slab<Connection>,
+    database: u16,
+    bytes: &[u8],
+    outcome: Outcome,
+) {
+    let pin = client.pin.as_deref_mut();
+    match bytes {
+        // A transaction is executed if it is answered neither null nor an error. It left its connection as it was.
+        [b'*', next, ..] if *next != b'-' => client.database = database,
+        [b'+', ..] => {
+            client.database = database;
+            if let Some(id) = pin.and_then(|pin| pin.connection)
+                && let Some(connection) = connections.get_mut(id)
+            {
+                connection.lane.database = database;
+            }
+        }
+        // No answer: nobody knows in which database it is now, so EXEC will answer null.
+        _ if outcome == Outcome::Failed => {
+            if let Some(id) = pin.and_then(|pin| pin.connection.take())
+                && let Some(connection) = connections.get_mut(id)
+            {
+                connection.holder = ClientKey::NOBODY;
+                connection.retiring = true;
+                connection.close = Some("it is not known which database it has");
+                connection.wake();
+            }
+        }
+        _ => {}
     }
 }
 

@@ -184,7 +184,7 @@ pub fn consider(router: &SharedRouter, question: &Question, answer: oneshot::Sen
     tokio::task::spawn_local(async move {
         let patience = router.borrow().context.config.request_timeout;
         let settled = async {
-            while router.borrow().clients().any(|client| client.writes_in_flight > 0) {
+            while router.borrow().may_still_write() {
                 tokio::time::sleep(SETTLE_GRAIN).await;
             }
         };
@@ -194,6 +194,17 @@ pub fn consider(router: &SharedRouter, question: &Question, answer: oneshot::Sen
 }
 
 impl Router {
+    /// True while something is on its way that may write. A client that waits for an element counts as one that
+    /// writes, and is answered when somebody writes for it.
+    fn may_still_write(&self) -> bool {
+        !self.left_guards.is_empty()
+            || self.clients().any(|client| {
+                client.writes_in_flight > u32::from(client.is_blocked())
+                    || client.guarded.is_some()
+                    || (client.in_flight > 0 && client.replies.will_store())
+            })
+    }
+
     fn consider(&mut self, question: &Question) -> Tally {
         self.read_clock();
         match question {

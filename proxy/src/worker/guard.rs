@@ -4,10 +4,15 @@
 //! has no commands; the others are sent only once it was executed. So a watched key that has changed still keeps
 //! everything from being done, which is what compare-and-set asks for. What is not had is that all blocks become
 //! visible together: others may see the first before the rest.
+//!
+//! A client that breaks off after EXEC gets no answer, but all of its transaction is done or none, as on one server: the
+//! other blocks are sent for nobody. Only redirects and refusals are not followed then, so that a slot which moves
+//! at that very moment, or a shard which fails, leaves its block undone.
 
 use super::router::Router;
 use crate::admin::counters::Outcome;
 use crate::backend::connection::{ClientKey, Request, Traits};
+use crate::backend::lanes::Lane;
 use crate::client::blocks::Block;
 use crate::client::gather::Gather;
 use crate::client::join::Special;
@@ -23,7 +28,45 @@ pub struct Guarded {
     local: Vec<(u32, Vec<u8>)>,
 }
 
+/// What is left of one whose client has gone.
+#[derive(Debug)]
+pub struct LeftGuard {
+    blocks: Vec<Block>,
+    resp3: bool,
+    database: u16,
+}
+
 impl Router {
+    /// A client that may have a transaction under way has left.
+    pub(super) fn leave_guarded(&mut self, key: ClientKey) {
+        let Some(client) = self.client_mut(key) else { return };
+        let (resp3, database) = (client.resp3, client.database);
+        let Some(guarded) = client.guarded.take() else { return };
+        // Each has its first block on its way, and is forgotten with the answer, which comes or fails in time.
+        if self.left_guards.len() < self.context.config.pinned_max {
+            self.left_guards.insert(key, LeftGuard { blocks: guarded.blocks, resp3, database });
+        }
+    }
+
+    /// The block of the watched keys was answered, or failed, and its client has gone.
+    #[cold]
+    pub(super) fn left_guard_answered(&mut self, key: ClientKey, bytes: &[u8]) {
+        let Some(LeftGuard { blocks, resp3, database }) = self.left_guards.remove(&key) else { return };
+        if reply::elements(bytes).is_none() {
+            return;
+        }
+        for block in blocks.iter().skip(1) {
+            self.note_scripts_in(&block.bytes);
+            let Some(shard) = self.snapshot.topology.owner(block.slot) else { continue };
+            let node = self.snapshot.topology.shard(shard).primary;
+            let spread = self.division.spread(block.slot, key.index);
+            let lane = Lane::of(spread, resp3, false, self.context.config.connections_per_node);
+            let id = self.connection_of(node, Lane { database, ..lane });
+            let request = self.block_request(ClientKey::NOBODY, Ticket(0), 0, block);
+            self.enqueue(id, request, |out| out.extend_from_slice(&block.bytes));
+        }
+    }
+
     /// Sends the block of the watched keys over the connection that watches, and keeps the others.
     #[cold]
     pub(super) fn execute_guarded(
@@ -70,6 +113,7 @@ impl Router {
             .replies
             .gather_at(ticket, Gather::special(Special::Blocks(places, local), blocks.len() as u32));
         client.replies.fill_part(ticket, 0, bytes);
+        blocks.iter().skip(1).for_each(|block| self.note_scripts_in(&block.bytes));
         self.send_blocks(key, ticket, (0..).zip(&blocks).skip(1));
     }
 }

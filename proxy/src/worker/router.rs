@@ -8,6 +8,7 @@
 
 mod flush;
 
+use super::guard::LeftGuard;
 use super::monitor::{Allowance, Feed};
 use super::pin::Pins;
 use super::scripts::{Scripts, Seen};
@@ -141,6 +142,8 @@ pub struct Router {
     pub(super) pins: Pins,
     /// Clients that wait for keys of several slots.
     pub(super) vigils: usize,
+    /// Transactions over several slots whose clients have gone, at most `pinned_max`.
+    pub(super) left_guards: HashMap<ClientKey, LeftGuard>,
     /// The lanes of each node of the snapshot.
     pub(super) nodes: Vec<NodeLanes>,
     pub(super) snapshot: Arc<Snapshot>,
@@ -204,6 +207,7 @@ impl Router {
                 by_lane: HashMap::new(),
                 pins: Pins::default(),
                 vigils: 0,
+                left_guards: HashMap::new(),
                 nodes: Vec::new(),
                 turn: seed as usize,
                 dirty_connections: Vec::new(),
@@ -438,6 +442,7 @@ impl Router {
     pub fn remove_client(&mut self, key: ClientKey) {
         if self.client_mut(key).is_some() {
             self.close_pin_of(key);
+            self.leave_guarded(key);
             self.leave_vigil(key);
             self.close_waits_of(key);
             self.leave_subscriptions(key);

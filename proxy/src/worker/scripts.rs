@@ -9,7 +9,8 @@
 //! the client gets NOSCRIPT, as it would from a single server.
 //!
 //! Inside a transaction nothing can go a second time by itself, so there each EVALSHA whose text is known goes out
-//! as EVAL from the start: a few more bytes, and no node that can spoil what the application loaded once.
+//! as EVAL from the start: a few more bytes, and no node that can spoil what the application loaded once. What a
+//! transaction brings is remembered when it is sent; where keys are watched, once EXEC has told that it was executed.
 //!
 //! What is remembered is shared by all workers and bounded by number and bytes; the oldest goes
 //! first. SCRIPT FLUSH forgets all of it. Nothing is looked up for a script that its node knows.
@@ -19,7 +20,7 @@ use super::router::Router;
 use crate::backend::connection::{ClientKey, InFlight, Request, Traits};
 use crate::route::retry::Cause;
 use pointsman_protocol::command::{self, CommandSpec};
-use pointsman_protocol::resp::{Args, RequestDecoder, RequestLimits, encode};
+use pointsman_protocol::resp::{Args, RequestDecoder, RequestLimits, encode, reply};
 use sha1::{Digest, Sha1};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -140,39 +141,58 @@ fn with_text(args: Args<'_>, scripts: &Scripts, out: &mut Vec<u8>) -> Option<Arc
     Some(text)
 }
 
+/// See [`Router::note_script`].
+fn note(spec: &CommandSpec, args: Args<'_>, seen: &mut Seen, scripts: &Scripts) {
+    let text = match spec.name {
+        "EVAL" | "EVAL_RO" => args.at(1),
+        "SCRIPT|LOAD" => args.at(2),
+        "SCRIPT|FLUSH" => {
+            let modes = [&b"ASYNC"[..], b"SYNC"];
+            let is_mode = |word: &[u8]| modes.iter().any(|mode| word.eq_ignore_ascii_case(mode));
+            if args.len() == 2 || (args.len() == 3 && is_mode(args.at(2))) {
+                scripts.flush();
+            }
+            return;
+        }
+        _ => return,
+    };
+    if seen.is_new(text, scripts) {
+        scripts.remember(text);
+    }
+}
+
+fn note_all(mut frames: &[u8], seen: &mut Seen, scripts: &Scripts) {
+    let mut decoder = RequestDecoder::new();
+    while let Ok(Some(len)) = decoder.next(frames, &RequestLimits::ADMITTED) {
+        if let Ok(spec) = command::resolve(decoder.args(frames)) {
+            note(spec, decoder.args(frames), seen, scripts);
+        }
+        frames = &frames[len..];
+    }
+}
+
 /// Redis' own words. A script may say the same of itself, but then it means the same.
 const NOSCRIPT: &[u8] = b"-NOSCRIPT No matching script";
 
 impl Router {
     /// Remembers the script that a request brings, or forgets all, if that is what it asks for.
     pub(super) fn note_script(&mut self, spec: &'static CommandSpec, args: Args<'_>) {
-        let text = match spec.name {
-            "EVAL" | "EVAL_RO" => args.at(1),
-            "SCRIPT|LOAD" => args.at(2),
-            "SCRIPT|FLUSH" => {
-                let modes = [&b"ASYNC"[..], b"SYNC"];
-                let is_mode = |word: &[u8]| modes.iter().any(|mode| word.eq_ignore_ascii_case(mode));
-                if args.len() == 2 || (args.len() == 3 && is_mode(args.at(2))) {
-                    self.context.scripts.flush();
-                }
-                return;
-            }
-            _ => return,
-        };
-        if self.scripts_seen.is_new(text, &self.context.scripts) {
-            self.context.scripts.remember(text);
-        }
+        note(spec, args, &mut self.scripts_seen, &self.context.scripts);
     }
 
     /// Remembers the scripts in these requests: those of a transaction, once it is carried out.
     #[cold]
-    pub(super) fn note_scripts_in(&mut self, mut frames: &[u8]) {
-        let mut decoder = RequestDecoder::new();
-        while let Ok(Some(len)) = decoder.next(frames, &RequestLimits::ADMITTED) {
-            if let Ok(spec) = command::resolve(decoder.args(frames)) {
-                self.note_script(spec, decoder.args(frames));
-            }
-            frames = &frames[len..];
+    pub(super) fn note_scripts_in(&mut self, frames: &[u8]) {
+        note_all(frames, &mut self.scripts_seen, &self.context.scripts);
+    }
+
+    /// The same for a transaction under watched keys, which was answered: its scripts count if it was executed. Any
+    /// other was noted when it was sent.
+    #[cold]
+    pub(super) fn note_executed(&mut self, id: usize, entry: &InFlight, answer: &[u8]) {
+        if entry.request.traits.pinned && reply::elements(answer).is_some() {
+            let frames = self.connections[id].bytes_of(entry);
+            note_all(frames, &mut self.scripts_seen, &self.context.scripts);
         }
     }
 
@@ -191,9 +211,9 @@ impl Router {
     /// Sends a request again, with the script's text, to the node that does not know the script.
     /// False if that is not what its answer says, or the text is not known here either.
     #[cold]
-    pub(super) fn heal_script(&mut self, id: usize, entry: &InFlight, reply: &[u8]) -> bool {
+    pub(super) fn heal_script(&mut self, id: usize, entry: &InFlight, answer: &[u8]) -> bool {
         let connection = &self.connections[id];
-        if !reply.starts_with(NOSCRIPT) || entry.request.client == ClientKey::NOBODY {
+        if !answer.starts_with(NOSCRIPT) || entry.request.client == ClientKey::NOBODY {
             return false;
         }
         let mut bytes = Vec::new();

@@ -17,7 +17,7 @@ use crate::route::retry::Cause;
 use crate::route::split::{self, Placed, SplitKind};
 use pointsman_config::{BackendKind, MultiAcrossSlots};
 use pointsman_protocol::Slot;
-use pointsman_protocol::command::{self, CommandSpec, KeyError, KeyPattern};
+use pointsman_protocol::command::{self, CommandSpec, KeyError, KeyPattern, ResponsePolicy};
 use pointsman_protocol::resp::{Args, RequestDecoder, RequestLimits, encode};
 
 impl Router {
@@ -137,7 +137,8 @@ impl Router {
         if request.ahead == 0 {
             let before = self.client_mut(key).and_then(|client| client.pin.as_deref().copied());
             self.close_pin_of(key);
-            let Some(before) = before.filter(|pin| pin.watches > 1) else {
+            let selects = request.part.is_some();
+            let Some(before) = before.filter(|pin| pin.watches > 1 || selects) else {
                 // The first WATCH: it goes again, over another connection.
                 return false;
             };
@@ -151,9 +152,9 @@ impl Router {
         if cause == Cause::Auth || (cause == Cause::LostAfterSend && request.traits.write) {
             return false;
         }
-        let Some(client) = self.client_mut(key) else { return false };
+        let resp3 = self.client_mut(key).is_some_and(|client| client.resp3);
         let mut out = Vec::new();
-        encode::null_array(&mut out, client.resp3);
+        encode::null_array(&mut out, resp3);
         self.settle(request, &out, Outcome::Ok);
         true
     }
@@ -325,21 +326,26 @@ impl Router {
         }
     }
 
-    /// A client selects a database. Nothing of it is on its way.
-    pub fn select(&mut self, key: ClientKey, database: u16) {
-        let now = self.now;
-        let Some(client) = self.client_mut(key) else { return };
-        client.database = database;
-        // The connection of its own, which watches keys for it, goes along.
-        let Some(id) = client.pin.as_ref().and_then(|pin| pin.connection) else { return };
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        if connection.lane.database != database {
-            let mut select = Vec::new();
-            encode::request(&mut select, &["SELECT", &database.to_string()]);
-            connection.enqueue_swallowed(&select, now);
-            connection.lane.database = database;
-            self.mark_connection(id);
-        }
+    /// A client selects a database. Nothing of it is on its way. False if its answer comes later: a connection that
+    /// watches keys for it goes along, and whether it does, its node says.
+    pub fn select(&mut self, key: ClientKey, database: u16) -> bool {
+        let pin = self.client_mut(key).and_then(|client| client.pin.as_deref().copied());
+        let id = pin.and_then(|pin| pin.connection).filter(|id| {
+            self.connections.get(*id).is_some_and(|connection| connection.lane.database != database)
+        });
+        let Some(client) = self.client_mut(key) else { return true };
+        let (Some(id), Some(pin)) = (id, pin) else {
+            client.database = database;
+            return true;
+        };
+        let ticket = client.replies.open_gather(Gather::everyone(ResponsePolicy::AllSucceeded, 1));
+        client.selecting = Some((ticket, database));
+        client.in_flight += 1;
+        client.version = u64::MAX;
+        let traits = Traits { pinned: true, ..Traits::default() };
+        let request = self.part(key, ticket, 0, Some(pin.slot), traits);
+        self.enqueue(id, request, |out| encode::request(out, &["SELECT", &database.to_string()]));
+        false
     }
 
     fn queue_local(&mut self, key: ClientKey, args: Args<'_>) -> Result<(), Refused> {
@@ -368,7 +374,10 @@ impl Router {
             self.unwatch(key);
             return self.tell(key, "EXECABORT Transaction discarded because of previous errors.");
         }
-        if let Some(frames) = transaction.with_scripts() {
+        // With keys watched only the answer tells whether it was executed (`note_executed`).
+        if client.pin.is_none()
+            && let Some(frames) = transaction.with_scripts()
+        {
             self.note_scripts_in(frames);
         }
         let local = self.answer_queued(key, transaction.local());

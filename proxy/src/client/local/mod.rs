@@ -148,7 +148,9 @@ fn write(
         "ECHO" => encode::bulk(out, args.at(1)),
         "SELECT" => {
             let database = greeting::select(args, router.databases())?;
-            router.select(key, database);
+            if !router.select(key, database) {
+                return Ok(Answer::Later);
+            }
             encode::simple(out, "OK");
         }
         "SWAPDB" => greeting::swapdb(args, out)?,
