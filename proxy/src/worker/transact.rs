@@ -566,3 +566,7 @@ enum Refused {
     NotQueued(NotQueued),
     NotInTransaction(&'static CommandSpec),
 }
+
+#[cfg(test)]
+#[path = "transact_tests.rs"]
+mod tests;
