@@ -223,7 +223,7 @@ pub const SECTIONS: &[Section] = &[
                 "idle_timeout_ms",
                 Millis(0, 7 * DAY),
                 Is("0"),
-                "A client silent for this long is closed, unless it is subscribed to something; 0 means never.",
+                "A client silent for this long is closed, unless it is subscribed, monitors, or waits for a reply; 0 means never.",
             ),
             key(
                 "subscriptions_max",
@@ -587,10 +587,20 @@ pub const SECTIONS: &[Section] = &[
     },
     Section {
         path: "backends.*.retry",
-        about: "Only a request that no node has executed is tried again; a write whose fate is unknown never is. `request_timeout_ms` ends all of it.",
+        about: "A request that no node has executed is tried again, and a read; a write whose fate is unknown never is. `request_timeout_ms` ends all of it.",
         keys: &[
-            key("redirects_max", Whole(0, 64), Is("5"), "MOVED and ASK replies followed for one request."),
-            key("attempts_max", Whole(1, 100), Is("8"), "Sendings of one request, the first included."),
+            key(
+                "redirects_max",
+                Whole(0, 64),
+                Is("5"),
+                "MOVED and ASK replies followed at once for one request; each further one costs a backoff and an attempt.",
+            ),
+            key(
+                "attempts_max",
+                Whole(1, 100),
+                Is("8"),
+                "Sendings of one request, the first included; redirects followed at once are not counted.",
+            ),
             key(
                 "backoff_ms",
                 Millis(1, MINUTE),

@@ -386,16 +386,16 @@ pub struct Reconnect {
     pub backoff: Duration,
     /// Longest wait; never below `backoff`.
     pub backoff_max: Duration,
-    /// Most connection attempts of one worker to this backend in a second.
+    /// Most connection attempts of the process to this backend in a second, all workers together.
     pub per_second: u32,
 }
 
 /// How a request that was not executed is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
-    /// MOVED and ASK replies followed for one request.
+    /// MOVED and ASK replies followed at once for one request; each further one costs a backoff and an attempt.
     pub redirects_max: u32,
-    /// Sendings of one request, the first included.
+    /// Sendings of one request, the first included; redirects followed at once are not counted.
     pub attempts_max: u32,
     /// Wait before the second attempt where waiting helps (TRYAGAIN, LOADING ...); doubled each time.
     pub backoff: Duration,

@@ -3,8 +3,9 @@
 use pointsman_integration::client::words;
 use pointsman_integration::eventually::{check, eventually};
 use pointsman_integration::fake::{Endpoint, key_on};
-use pointsman_integration::{Cluster, Fake, Setup, http};
+use pointsman_integration::{Cluster, Fake, Setup, http, tools};
 use pointsman_protocol::Slot;
+use std::collections::BTreeSet;
 
 #[test]
 fn health_is_alive_and_ready_is_usable() {
@@ -129,4 +130,20 @@ fn names_from_outside_are_escaped() {
     // Both parse, or these panic.
     pointsman.metrics();
     pointsman.topology();
+}
+
+/// The names between quotes or backquotes that begin with `pointsman_`.
+fn metric_names(text: &str, quote: char) -> BTreeSet<&str> {
+    let is_name = |word: &&str| {
+        word.starts_with("pointsman_") && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    };
+    text.split(quote).filter(is_name).collect()
+}
+
+#[test]
+fn the_readme_lists_the_metrics_that_there_are() {
+    let read = |path: &str| std::fs::read_to_string(tools::workspace().join(path)).expect("it is there");
+    let (readme, source) = (read("README.md"), read("proxy/src/admin/metrics.rs"));
+    let table: String = readme.lines().filter(|line| line.starts_with("| `pointsman_")).collect();
+    assert_eq!(metric_names(&table, '`'), metric_names(&source, '"'), "README.md, and then metrics.rs");
 }

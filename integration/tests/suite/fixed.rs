@@ -83,6 +83,37 @@ fn keys_are_where_their_slots_say_and_commands_are_cut_once_a_shard() {
     assert_eq!(client.line("DBSIZE"), Reply::number(299));
 }
 
+// T47: a shard channel is where the keys of its shard are, and nodes know no slots.
+#[test]
+fn t47_t91_shard_channels_go_into_transactions_with_the_keys_of_their_shard() {
+    for extra in [None, Some("multi_across_slots: best_effort")] {
+        let (_nodes, pointsman) = start(|setup| setup.listener_extra.extend(extra.map(str::to_owned)));
+        let (mut client, mut subscriber) = (pointsman.client(), pointsman.client());
+        for shard in 0..3 {
+            let (keys, channel) = (keys_of(shard, 3), &keys_of(shard, 4)[3]);
+            subscriber.command(&["SSUBSCRIBE", channel]);
+            let mut requests = vec![words(&["MULTI"]), words(&["SPUBLISH", channel, "x"])];
+            requests.extend(keys.iter().map(|key| words(&["INCR", key])));
+            requests.push(words(&["EXEC"]));
+            let told = client.pipeline(&requests).pop().expect("EXEC is answered");
+            assert_eq!(told, "*4\r\n:1\r\n:1\r\n:1\r\n:1\r\n", "{shard} {extra:?}");
+            assert_eq!(subscriber.read().elements()[2], Reply::bulk("x"));
+        }
+        let there = &keys_of(1, 1)[0];
+        let requests = [
+            words(&["MULTI"]),
+            words(&["INCR", &keys_of(0, 1)[0]]),
+            words(&["SPUBLISH", there, "x"]),
+            words(&["EXEC"]),
+        ];
+        let told = client.pipeline(&requests).pop().expect("EXEC is answered");
+        match extra {
+            None => assert!(told.is_error_of("EXECABORT"), "{told}"),
+            Some(_) => assert_eq!(told, "*2\r\n:2\r\n:0\r\n"),
+        }
+    }
+}
+
 #[test]
 fn t91_a_shard_that_is_down_keeps_its_keys() {
     let (mut nodes, pointsman) = start(|setup| setup.request_timeout_ms = 500);

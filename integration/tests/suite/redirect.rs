@@ -2,15 +2,14 @@
 //! reach the client; what cannot be healed becomes an honest error, and what is an answer passes.
 
 use pointsman_integration::client::words;
-use pointsman_integration::eventually::StopOnDrop;
+use pointsman_integration::eventually::{StopOnDrop, check, eventually};
 use pointsman_integration::fake::{Act, Received, Rule, key_on};
 use pointsman_integration::{Client, Cluster, Fake, Pointsman, Reply, Setup};
 use pointsman_protocol::Slot;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-/// True if every ASKING is followed, on its connection, by the one request it was meant for, and no
-/// request was executed at `node` for the slot without it.
+/// Fails unless every ASKING is followed, on its connection, by the one request it was meant for.
 fn check_asking(received: &[Received], node: usize) {
     let mut connections: Vec<u64> = received.iter().map(|received| received.connection).collect();
     connections.sort();
@@ -74,6 +73,35 @@ fn t05_asking_stands_right_before_its_request_among_fifty_clients() {
     assert_eq!(fake.received(|received| received.node == 0 && received.has_key(&gone)).len(), 1000);
     let asked = pointsman.metrics().sum("pointsman_redirects_total", &["kind=\"ask\""]);
     assert_eq!(asked, 1000.0);
+}
+
+#[test]
+fn t06_keys_on_both_sides_are_waited_for_however_many_redirects_it_takes() {
+    let cluster = Cluster::start(3, 0);
+    let pointsman =
+        Setup::cluster(cluster.addresses()).with(|setup| setup.request_timeout_ms = 20_000).start();
+    let mut client = pointsman.client();
+    client.command(&["MSET", "{t06}a", "1", "{t06}b", "1"]);
+    let from = cluster.primary_of("{t06}a");
+    let mut step = cluster.begin_move(Slot::of(b"{t06}"), (from + 1) % 3);
+    step.move_keys(1);
+    thread::scope(|scope| {
+        let transaction = scope.spawn(|| {
+            let mut client = pointsman.client();
+            let lines =
+                [words(&["MULTI"]), words(&["INCR", "{t06}a"]), words(&["INCR", "{t06}b"]), words(&["EXEC"])];
+            client.pipeline(&lines).pop()
+        });
+        // The old owner says ASK, for one key is gone; the new one TRYAGAIN, for the other is missing.
+        eventually("more redirects than are followed at once", || {
+            let asked = pointsman.metrics().sum("pointsman_redirects_total", &["kind=\"ask\""]);
+            check(asked >= 12.0 && !transaction.is_finished(), asked)
+        });
+        step.move_keys(1);
+        let reply = transaction.join().expect("it was answered").expect("four replies");
+        assert_eq!(reply.to_string(), "\"*2\\r\\n:2\\r\\n:2\\r\\n\"", "while the slot is still on its way");
+    });
+    step.finish();
 }
 
 #[test]

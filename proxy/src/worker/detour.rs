@@ -16,7 +16,7 @@ use crate::backend::lanes::Lane;
 use crate::client::replies::Ticket;
 use crate::client::state::Client;
 use crate::route::failure::FailureKind;
-use crate::route::retry::{Cause, Facts, Hint, Verdict, decide, exhausted};
+use crate::route::retry::{Cause, Facts, Hint, RetryLimits, Verdict, decide, exhausted};
 use pointsman_protocol::command::{self, keys};
 use pointsman_protocol::resp::{RequestDecoder, RequestLimits, encode};
 use pointsman_protocol::{HostPort, Slot};
@@ -131,6 +131,16 @@ fn is_earlier(one: Ticket, other: Ticket) -> bool {
     (one.0.wrapping_sub(other.0) as i32) < 0
 }
 
+/// The traits of a request that is planned anew.
+fn after_a_wait(traits: Traits, limits: &RetryLimits) -> Traits {
+    Traits {
+        asking: false,
+        attempts: traits.attempts + 1,
+        redirects: limits.redirects_after_a_wait(traits.redirects),
+        ..traits
+    }
+}
+
 /// True if two requests, as they go over the wire, have a key in common.
 fn share_a_key(one: &[u8], other: &[u8]) -> bool {
     // A transaction is several commands.
@@ -213,8 +223,7 @@ impl Router {
                 parked.not_before = self.now;
             }
             Verdict::PlanAgain { after } => {
-                request.traits =
-                    Traits { asking: false, attempts: request.traits.attempts + 1, ..request.traits };
+                request.traits = after_a_wait(request.traits, &self.context.retry);
                 parked.to = None;
                 parked.not_before = self.now + Self::micros(after);
             }
@@ -267,8 +276,7 @@ impl Router {
                 (to, Duration::ZERO)
             }
             (Verdict::PlanAgain { after }, Again::Send(bytes)) => {
-                request.traits =
-                    Traits { asking: false, attempts: request.traits.attempts + 1, ..request.traits };
+                request.traits = after_a_wait(request.traits, &self.context.retry);
                 parked.bytes = bytes;
                 (None, after)
             }
