@@ -108,7 +108,7 @@ impl Router {
         let caching = caching(self);
         let mut decoder = RequestDecoder::new();
         for bytes in commands {
-            let Ok(Some(_)) = decoder.next(&bytes, &RequestLimits::AUTHENTICATED) else { continue };
+            let Ok(Some(_)) = decoder.next(&bytes, &RequestLimits::ADMITTED) else { continue };
             let args = decoder.args(&bytes);
             let Some(spec) = command::resolve(args).ok().or_else(|| self.plan_again(key, args).spec()) else {
                 continue;
