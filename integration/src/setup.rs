@@ -43,6 +43,8 @@ pub struct Setup {
     pub redirects_max: u32,
     /// How many attempts one request gets.
     pub attempts_max: u32,
+    /// The longest wait between two of them.
+    pub backoff_max_ms: u64,
     /// Between two refreshes without a reason.
     pub refresh_interval_ms: u64,
     /// Between two refreshes whatever the reason.
@@ -99,6 +101,7 @@ impl Setup {
             stall_timeout_ms: 10_000,
             redirects_max: 8,
             attempts_max: 100,
+            backoff_max_ms: 50,
             refresh_interval_ms: 60_000,
             refresh_min_interval_ms: 20,
             lag_interval_ms: 50,
@@ -180,7 +183,7 @@ impl Setup {
         line(6, format!("redirects_max: {}", self.redirects_max));
         line(6, format!("attempts_max: {}", self.attempts_max));
         line(6, "backoff_ms: 5".into());
-        line(6, "backoff_max_ms: 50".into());
+        line(6, format!("backoff_max_ms: {}", self.backoff_max_ms));
         line(4, "topology:".into());
         line(6, format!("refresh_interval_ms: {}", self.refresh_interval_ms));
         line(6, format!("refresh_min_interval_ms: {}", self.refresh_min_interval_ms));

@@ -4,7 +4,7 @@
 use pointsman_integration::client::words;
 use pointsman_integration::eventually::{check, eventually};
 use pointsman_integration::fake::{Act, Rule, key_on};
-use pointsman_integration::{Client, Cluster, Fake, Pointsman, Reply, Setup};
+use pointsman_integration::{Client, Cluster, Fake, Pointsman, RedisServer, Reply, Setup};
 use std::time::Duration;
 
 /// Warnings that broken connections may cause.
@@ -260,6 +260,28 @@ fn t48_a_user_that_may_not_begin_transactions_executes_none_of_them() {
         });
         assert_eq!(client.line("GET t48l"), before, "{lost}");
         assert!(client.line("INCR t48l").int() > 0, "and nobody's commands are queued");
+    }
+}
+
+/// WAIT goes out behind a write of the proxy's own, and is no transaction.
+#[test]
+fn t48_t53_wait_needs_no_right_to_transactions_and_tells_of_its_own() {
+    let server = RedisServer::standalone();
+    for (denied, told) in [("-multi", ":0"), ("-exec", ":0"), ("-wait", "-NOPERM")] {
+        let rules = ["ACL", "SETUSER", "limited", "reset", "on", ">secret", "~*", "&*", "+@all", denied];
+        assert_eq!(server.command(&rules), Reply::ok());
+        let seeds = format!("  seeds: [\"{}\"]", server.address());
+        let lines = ["primary:", &seeds, "  username: limited", "  password: secret"];
+        let pointsman = Setup::other(&lines).with(|setup| setup.workers = 1).start();
+        let mut client = pointsman.client();
+        for _ in 0..3 {
+            assert_eq!(client.line("SET t53n 1"), Reply::ok());
+            let reply = client.line("WAIT 0 10");
+            assert!(reply.0.starts_with(told.as_bytes()), "{denied}: {reply}");
+        }
+        let metrics = pointsman.metrics();
+        assert_eq!(metrics.sum("pointsman_blocked_clients", &[]), 0.0, "{denied}");
+        assert!(metrics.sum("pointsman_pinned_connections", &[]) <= 1.0, "{denied}");
     }
 }
 

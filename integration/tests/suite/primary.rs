@@ -55,6 +55,11 @@ fn keys_need_not_share_a_slot() {
         ("INCR c", "+QUEUED\r\n"),
         ("INCR e", "+QUEUED\r\n"),
         ("EXEC", "*2\r\n:4\r\n:3\r\n"),
+        ("MULTI", "+OK\r\n"),
+        ("INCR c", "+QUEUED\r\n"),
+        ("SPUBLISH shard-channel x", "+QUEUED\r\n"),
+        ("PUBLISH channel x", "+QUEUED\r\n"),
+        ("EXEC", "*3\r\n:5\r\n:0\r\n:0\r\n"),
     ] {
         let told = client.line(line);
         if line.starts_with("SUNION") {

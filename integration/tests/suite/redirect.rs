@@ -2,7 +2,7 @@
 //! reach the client; what cannot be healed becomes an honest error, and what is an answer passes.
 
 use pointsman_integration::client::words;
-use pointsman_integration::eventually::StopOnDrop;
+use pointsman_integration::eventually::{StopOnDrop, check, eventually};
 use pointsman_integration::fake::{Act, Received, Rule, key_on};
 use pointsman_integration::{Client, Cluster, Fake, Pointsman, Reply, Setup};
 use pointsman_protocol::Slot;
@@ -73,6 +73,35 @@ fn t05_asking_stands_right_before_its_request_among_fifty_clients() {
     assert_eq!(fake.received(|received| received.node == 0 && received.has_key(&gone)).len(), 1000);
     let asked = pointsman.metrics().sum("pointsman_redirects_total", &["kind=\"ask\""]);
     assert_eq!(asked, 1000.0);
+}
+
+#[test]
+fn t06_keys_on_both_sides_are_waited_for_however_many_redirects_it_takes() {
+    let cluster = Cluster::start(3, 0);
+    let pointsman =
+        Setup::cluster(cluster.addresses()).with(|setup| setup.request_timeout_ms = 20_000).start();
+    let mut client = pointsman.client();
+    client.command(&["MSET", "{t06}a", "1", "{t06}b", "1"]);
+    let from = cluster.primary_of("{t06}a");
+    let mut step = cluster.begin_move(Slot::of(b"{t06}"), (from + 1) % 3);
+    step.move_keys(1);
+    thread::scope(|scope| {
+        let transaction = scope.spawn(|| {
+            let mut client = pointsman.client();
+            let lines =
+                [words(&["MULTI"]), words(&["INCR", "{t06}a"]), words(&["INCR", "{t06}b"]), words(&["EXEC"])];
+            client.pipeline(&lines).pop()
+        });
+        // The old owner says ASK, for one key is gone; the new one TRYAGAIN, for the other is missing.
+        eventually("more redirects than are followed at once", || {
+            let asked = pointsman.metrics().sum("pointsman_redirects_total", &["kind=\"ask\""]);
+            check(asked >= 12.0 && !transaction.is_finished(), asked)
+        });
+        step.move_keys(1);
+        let reply = transaction.join().expect("it was answered").expect("four replies");
+        assert_eq!(reply.to_string(), "\"*2\\r\\n:2\\r\\n:2\\r\\n\"", "while the slot is still on its way");
+    });
+    step.finish();
 }
 
 #[test]
@@ -182,6 +211,53 @@ fn t06_what_was_overtaken_is_not_executed_any_more() {
     assert!(replies[0].is_error(), "{}", replies[0]);
     assert_eq!(replies[1..], [Reply::ok(), Reply::bulk("1")]);
     assert_eq!(fake.count("MSETNX", "{k}a"), 1, "it was not tried again");
+}
+
+/// The same when what was executed answered an error: it has seen the data without what was sent before it.
+#[test]
+fn t06_what_was_overtaken_by_an_error_is_not_executed_any_more() {
+    let fake = Fake::start(1, 0);
+    fake.rule(Rule::on(
+        "MSETNX",
+        Act::Error("TRYAGAIN Multiple keys request during rehashing of slot".into()),
+    ));
+    fake.rule(Rule::on("INCR", Act::Error("ERR value is not an integer or out of range".into())));
+    fake.rule(Rule::on("EVAL", Act::Error("MOVED 1 somewhere:1".into())));
+    let pointsman = Setup::cluster(fake.addresses()).start();
+    let mut client = pointsman.client();
+    let behind: [(&[&str], &str); 2] = [
+        (&["INCR", "{k}a"], "ERR value is not an integer or out of range"),
+        // A script's own words.
+        (&["EVAL", "x", "1", "{k}a"], "MOVED 1 somewhere:1"),
+    ];
+    for (number, (behind, told)) in behind.into_iter().enumerate() {
+        let replies = client.pipeline(&[words(&["MSETNX", "{k}a", "2", "{k}b", "2"]), words(behind)]);
+        assert!(replies[0].is_error_of("TRYAGAIN"), "{}", replies[0]);
+        assert_eq!(replies[1].error(), told);
+        assert_eq!(fake.count("MSETNX", "{k}a"), number + 1, "it was not tried again");
+    }
+}
+
+/// A command to a shard as a whole is not sent to another one; what its client is told says what happened.
+#[test]
+fn t07_what_concerns_a_whole_shard_fails_with_its_own_cause() {
+    let fake = Fake::start(1, 0);
+    let pointsman = Setup::cluster(fake.addresses()).allow(&["lost"]).start();
+    let mut client = pointsman.client();
+    for (act, told) in [
+        (Act::Error("LOADING Redis is loading the dataset in memory".into()), "LOADING"),
+        (Act::Error("READONLY You can't write against a read only replica.".into()), "no primary"),
+        (Act::CloseAfter, "the connection to the shard was lost"),
+    ] {
+        for (name, is_write) in [("FLUSHALL", true), ("DBSIZE", false)] {
+            fake.rule(Rule::on(name, act.clone()).times(1));
+            let reply = client.command(&[name]);
+            assert!(reply.is_error() && reply.error().contains(told), "{name}, {act:?}: {reply}");
+            let unknown = reply.error().contains("may or may not");
+            assert_eq!(unknown, is_write && matches!(act, Act::CloseAfter), "{name}, {act:?}: {reply}");
+            assert!(!reply.error().contains("cannot be reached"), "{name}, {act:?}: {reply}");
+        }
+    }
 }
 
 /// The table of errors that prove that nothing was executed.

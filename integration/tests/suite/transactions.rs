@@ -46,6 +46,7 @@ const DIALOGUES: &[&[&str]] = &[
     &["WATCH {t}a", "INCR {t}a", "MULTI", "NOSUCH", "EXEC", "MULTI", "INCR {t}a", "EXEC"],
     &["WATCH", "EXEC"],
     &["MULTI", "INCR {t}n", "RESET", "EXEC", "GET {t}n"],
+    &["WATCH {t}a", "RESET", "INCR {t}n", "SET {t}a 1", "MULTI", "INCR {t}a", "EXEC", "GET {t}a"],
 ];
 
 fn say(client: &mut Client, lines: &[&str], at_once: bool) -> Vec<Reply> {

@@ -23,8 +23,8 @@ const NAMES_MAX: usize = 16_384;
 /// Bytes of a name, of a keyword before keys; key specifications of one command.
 const NAME_BYTES_MAX: usize = 64;
 const SPECS_MAX: usize = 16;
-/// Positions and distances beyond these are no command's.
-const PLACE_MAX: i64 = 100;
+/// Positions and distances beyond these are no command's. The sum of two fits the numbers of a [`KeyPattern`].
+const PLACE_MAX: i64 = 60;
 
 /// The commands of one server, or of several together. Names are in upper case, subcommands as
 /// `PARENT|CHILD`.
@@ -54,6 +54,14 @@ struct ToldKeys {
     keyword: Option<(String, i16)>,
     found: (bool, i16, u16, u16),
     access: u8,
+}
+
+impl ToldKeys {
+    /// True if they stand at places that no argument changes.
+    fn is_fixed(&self) -> bool {
+        let (counted, _, _, limit) = self.found;
+        self.keyword.is_none() && !counted && limit < 2
+    }
 }
 
 impl Announced {
@@ -186,13 +194,26 @@ fn told(row: &[u8], parent: Option<&str>) -> Option<Told> {
     let flags = Flags::WORDS;
     let words = words(fields.get(2)?)?;
     let known = |word: &&[u8]| flags.iter().position(|flag| flag.as_bytes() == *word);
-    let flags = words.iter().filter_map(known).fold(0, |flags, bit| flags | 1 << bit);
-    let mut keys: Vec<ToldKeys> = match fields.get(8) {
-        Some(specs) => reply::elements(specs)?.take(SPECS_MAX).filter_map(told_keys).collect(),
-        None => Vec::new(),
-    };
+    let mut flags = words.iter().filter_map(known).fold(0, |flags, bit| flags | 1 << bit);
+    let (mut keys, mut specs): (Vec<ToldKeys>, usize) = (Vec::new(), 0);
+    if let Some(list) = fields.get(8) {
+        for spec in reply::elements(list)? {
+            specs += 1;
+            keys.extend(told_keys(spec).filter(|_| specs <= SPECS_MAX));
+        }
+    }
+    let left_out = keys.len() < specs;
     if keys.is_empty() {
         keys.extend(range_keys(&fields));
+    }
+    // A server says of fixed places alone that they are movable where they are not all: before key
+    // specifications, and where a module's own code finds the rest.
+    let movable = Flags(flags).has(Flags::MOVABLE_KEYS);
+    if left_out || (movable && keys.iter().all(ToldKeys::is_fixed)) {
+        if keys.is_empty() {
+            flags |= Flags::MOVABLE_KEYS.0;
+        }
+        keys.iter_mut().for_each(|keys| keys.access |= INCOMPLETE);
     }
     let tips = fields.get(7).and_then(|tips| self::words(tips)).unwrap_or_default();
     let children = match (fields.get(9), parent) {
@@ -212,9 +233,10 @@ fn words(list: &[u8]) -> Option<Vec<&[u8]>> {
 fn range_keys(fields: &[&[u8]]) -> Option<ToldKeys> {
     let number = |index: usize| reply::integer(fields.get(index)?);
     let (first, last, step) = (number(3)?, number(4)?, number(5)?);
-    let last = if last < 0 { last } else { last.checked_sub(first)? };
-    let sound =
-        (1..=PLACE_MAX).contains(&first) && last.abs() <= PLACE_MAX && (0..=PLACE_MAX).contains(&step);
+    let sound = (1..=PLACE_MAX).contains(&first)
+        && ((-PLACE_MAX..0).contains(&last) || (first..=PLACE_MAX).contains(&last))
+        && (0..=PLACE_MAX).contains(&step);
+    let last = if last < 0 { last } else { last.saturating_sub(first) };
     sound.then_some(ToldKeys {
         at: first as u16,
         keyword: None,
@@ -298,9 +320,12 @@ fn access_bits(flags: &[&[u8]]) -> u8 {
     u8::from(has(b"access"))
         | u8::from(writes) << 1
         | u8::from(has(b"not_key")) << 2
-        | u8::from(has(b"incomplete")) << 3
+        | if has(b"incomplete") { INCOMPLETE } else { 0 }
         | u8::from(has(b"variable_flags")) << 4
 }
+
+/// Of [`access_bits`]: there are more keys than this specification and its neighbours tell.
+const INCOMPLETE: u8 = 1 << 3;
 
 fn policies(tips: &[&[u8]]) -> (u8, u8) {
     let after = |prefix: &[u8]| tips.iter().find_map(|tip| tip.strip_prefix(prefix));

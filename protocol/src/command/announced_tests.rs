@@ -196,7 +196,78 @@ fn replies_that_are_none_tell_nothing() {
         ("range", &[("lastkey", "0"), ("keystep", "1"), ("limit", "0")]),
     );
     let announced = Announced::read(list(&[row("far.keys", -2, "write", &[far], &[])]).as_bytes()).unwrap();
-    assert!(announced.row(b"far.keys").unwrap().keys.is_empty());
+    let row = announced.row(b"far.keys").unwrap();
+    assert!(row.keys.is_empty() && row.flags.has(Flags::MOVABLE_KEYS), "its keys are not told");
+}
+
+/// A row as servers before Redis 7 tell it: first key, last key, step.
+fn short(name: &str, flags: &str, range: [i64; 3]) -> String {
+    let numbers = range.iter().map(|number| format!(":{number}\r\n"));
+    let fields = [bulk(name), ":-2\r\n".into(), words_of(flags)];
+    list(&[list(&fields.into_iter().chain(numbers).collect::<Vec<_>>())])
+}
+
+#[test]
+fn t34_ranges_beyond_all_measure_are_none() {
+    for (range, pattern) in [
+        ([1, 1, 1], KeyPattern::One(1)),
+        ([2, -1, 2], KeyPattern::Range { first: 2, last: -1, step: 2 }),
+        ([60, 60, 1], KeyPattern::One(60)),
+        ([1, 60, 60], KeyPattern::Range { first: 1, last: 60, step: 60 }),
+        ([1, -60, 1], KeyPattern::Range { first: 1, last: -60, step: 1 }),
+        ([1, 61, 1], KeyPattern::None),
+        ([61, 61, 1], KeyPattern::None),
+        ([1, -61, 1], KeyPattern::None),
+        ([1, i64::MIN, 1], KeyPattern::None),
+        ([1, i64::MAX, 1], KeyPattern::None),
+        ([i64::MAX, i64::MIN, i64::MIN], KeyPattern::None),
+        ([5, 2, 1], KeyPattern::None),
+        ([0, 0, 0], KeyPattern::None),
+    ] {
+        let announced = Announced::read(short("short.row", "write", range).as_bytes()).unwrap();
+        assert_eq!(announced.row(b"short.row").unwrap().pattern, pattern, "{range:?}");
+    }
+    // The first place and the distance to the last one together.
+    let at = |first, distance| {
+        let range = [("lastkey", distance), ("keystep", "1"), ("limit", "0")];
+        let keys = spec("RW", ("index", &[("index", first)]), ("range", &range));
+        let announced =
+            Announced::read(list(&[row("far.row", -2, "write", &[keys], &[])]).as_bytes()).unwrap();
+        announced.row(b"far.row").unwrap().pattern
+    };
+    assert_eq!(at("60", "60"), KeyPattern::Range { first: 60, last: 120, step: 1 });
+    assert_eq!(at("60", "61"), KeyPattern::None);
+}
+
+#[test]
+fn t34_keys_of_which_only_a_part_is_told_are_marked() {
+    let fixed = |flags| {
+        let range = ("range", &[("lastkey", "0"), ("keystep", "1"), ("limit", "0")][..]);
+        spec(flags, ("index", &[("index", "1")]), range)
+    };
+    let counted = || {
+        let keynum = ("keynum", &[("keynumidx", "0"), ("firstkey", "1"), ("keystep", "1")][..]);
+        spec("RO access", ("index", &[("index", "2")]), keynum)
+    };
+    let unknown = || spec("OW update", ("unknown", &[]), ("unknown", &[]));
+    for (what, flags, specs, all) in [
+        ("all", "write", vec![fixed("RW")], true),
+        ("all, some of them counted", "write movablekeys", vec![fixed("OW"), counted()], true),
+        ("one unknown", "write movablekeys", vec![fixed("RO"), unknown()], false),
+        ("one unknown, without a word of it", "write", vec![fixed("RO"), unknown()], false),
+        ("counted, and one unknown", "write movablekeys", vec![counted(), unknown()], false),
+        ("the server says so", "write", vec![fixed("RW incomplete")], false),
+        ("a module's own code finds more", "write movablekeys", vec![fixed("RW variable_flags")], false),
+        ("too many", "write", vec![fixed("RW"); SPECS_MAX + 1], false),
+    ] {
+        let announced = Announced::read(list(&[row("part.row", -2, flags, &specs, &[])]).as_bytes()).unwrap();
+        assert_eq!(announced.row(b"part.row").unwrap().tells_all_keys(), all, "{what}");
+    }
+    // As Redis 6 tells ZUNIONSTORE.
+    for (flags, all) in [("write movablekeys", false), ("write", true)] {
+        let announced = Announced::read(short("part.old", flags, [1, 1, 1]).as_bytes()).unwrap();
+        assert_eq!(announced.row(b"part.old").unwrap().tells_all_keys(), all, "{flags}");
+    }
 }
 
 // The form that servers before Redis 7 have, and that of RESP3.

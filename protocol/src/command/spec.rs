@@ -83,6 +83,11 @@ impl CommandSpec {
         self.flags.has_any(Flags::WRITE.and(Flags::MAY_REPLICATE))
     }
 
+    /// True if its key specifications name all keys that it may touch.
+    pub fn tells_all_keys(&self) -> bool {
+        self.keys.iter().all(|key| !key.access.incomplete)
+    }
+
     /// True if its subcommands, and not it, say what is done (CLIENT, XGROUP).
     #[inline]
     pub fn is_container(&self) -> bool {
@@ -255,7 +260,8 @@ pub struct KeyAccess {
     pub writes: bool,
     /// The argument is no key but decides the slot as one would (SPUBLISH's channel).
     pub not_key: bool,
-    /// Besides this key the command touches others that no argument names (SORT BY/GET).
+    /// Besides this key the command touches others that no argument names (SORT BY/GET), or that the server
+    /// which announces it does not tell.
     pub incomplete: bool,
 }
 

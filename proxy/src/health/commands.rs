@@ -146,7 +146,7 @@ async fn ask_over(
 /// What two servers with the same commands have in common, and others do not.
 fn marks(server: &[u8], modules: &[u8], count: &[u8]) -> String {
     let text = |bytes| String::from_utf8_lossy(reply::payload(bytes).unwrap_or_default()).into_owned();
-    let of_version = ["redis_version:", "valkey_version:", "redis_build_id:", "redis_mode:"];
+    let of_version = ["redis_version:", "valkey_version:", "redis_build_id:", "redis_mode:", "server_mode:"];
     let mut marks = String::new();
     for line in text(server).lines().filter(|line| of_version.iter().any(|field| line.starts_with(field))) {
         marks += line;

@@ -48,10 +48,20 @@ impl Division {
         match self {
             Division::Slots => Slot::of(key),
             Division::Whole => Slot::ZERO,
-            // One slot stands for its shard, so that keys of one shard have one home: they can be used
-            // together, since the nodes know no slots, and a command is cut once a shard.
             Division::Fixed(ranges) => ranges.home(Slot::of(key)),
             Division::Hashed(ranges, continuum) => ranges.first(continuum.server(key)),
+        }
+    }
+
+    /// The slot that stands for the home of a hash slot: it has the same owner. For what goes by slots and
+    /// not by keys, as a shard channel does.
+    pub fn home(&self, slot: Slot) -> Slot {
+        match self {
+            Division::Slots => slot,
+            Division::Whole => Slot::ZERO,
+            // One slot stands for its shard, so that what one shard has can be used together, since the
+            // nodes know no slots, and a command is cut once a shard.
+            Division::Fixed(ranges) | Division::Hashed(ranges, _) => ranges.home(slot),
         }
     }
 
@@ -81,6 +91,12 @@ impl Division {
     /// True if one node has everything: then it can do as a whole what several could not.
     pub fn is_whole(&self) -> bool {
         matches!(self, Division::Whole)
+    }
+
+    /// True if no node would notice a key that belongs to another shard: they know no slots, and there are
+    /// several of them.
+    pub fn is_unchecked(&self) -> bool {
+        matches!(self, Division::Fixed(_) | Division::Hashed(..))
     }
 
     /// True if the nodes run in cluster mode: slots may move, and there is one database.
@@ -132,6 +148,23 @@ mod tests {
         for key in [&b"a"[..], b"b", b"{t}c", b""] {
             assert_eq!(Division::Slots.slot(key), Slot::of(key));
             assert_eq!(Division::Whole.slot(key), Slot::ZERO);
+        }
+    }
+
+    #[test]
+    fn t47_what_goes_by_slots_has_the_home_of_the_keys_there() {
+        let ranges = Ranges::new(3);
+        let slot = Slot::new(6000).unwrap();
+        for (division, home) in [
+            (Division::Slots, slot),
+            (Division::Whole, Slot::ZERO),
+            (Division::Fixed(ranges), Slot::new(5461).unwrap()),
+        ] {
+            assert_eq!(division.home(slot), home, "{division:?}");
+        }
+        for key in [&b"a"[..], b"b", b"c", b"{t}d"] {
+            let fixed = Division::Fixed(ranges);
+            assert_eq!(fixed.home(Slot::of(key)), fixed.slot(key));
         }
     }
 

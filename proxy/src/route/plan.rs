@@ -145,7 +145,7 @@ pub enum Refusal {
     CrossSlot,
     /// The client has not authenticated.
     NoAuth,
-    /// The node that announces it does not tell where its keys are.
+    /// The node that announces it does not tell where its keys are, or not of all.
     KeysUntold(&'static CommandSpec),
     /// Its answer is only right where one shard has everything; so many shards there are.
     OneShardOnly(&'static CommandSpec, usize),
@@ -169,6 +169,15 @@ impl Refusal {
             Refusal::Keys(spec, error) => error.reply(spec, out),
             Refusal::CrossSlot => encode::error(out, "CROSSSLOT Keys in request don't hash to the same slot"),
             Refusal::NoAuth => encode::error(out, "NOAUTH Authentication required."),
+            Refusal::KeysUntold(spec) if !spec.keys.is_empty() => {
+                encode::error(
+                    out,
+                    &format!(
+                        "ERR '{}' does not tell where all its keys are, and no shard would notice one that belongs to another; with backends.*.unknown_commands: first_key it goes by those that it tells",
+                        shown(spec)
+                    ),
+                );
+            }
             Refusal::KeysUntold(spec) => {
                 encode::error(
                     out,
@@ -375,7 +384,9 @@ pub fn plan(args: Args<'_>, authenticated: bool, division: &Division, keys: &mut
         Route::Transaction(verb) => Plan::Transaction(verb),
         Route::Subscription => Plan::Subscription { spec },
         Route::Wait => Plan::Wait { spec },
-        Route::Publish if spec.name == "SPUBLISH" => Plan::Publish { spec, slot: Slot::of(args.at(1)) },
+        Route::Publish if spec.name == "SPUBLISH" => {
+            Plan::Publish { spec, slot: division.home(Slot::of(args.at(1))) }
+        }
         Route::Publish => Plan::Publish { spec, slot: keyless_slot() },
         Route::NotThroughProxy => Plan::Refuse(Refusal::NotThroughProxy(spec)),
     }

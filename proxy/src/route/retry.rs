@@ -84,7 +84,7 @@ pub struct Facts {
 /// The bounds of `retry:` in the configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct RetryLimits {
-    /// Redirects followed at once; beyond, each costs a backoff.
+    /// Redirects followed at once; beyond, each costs a backoff and an attempt.
     pub redirects_max: u8,
     /// Attempts in all.
     pub attempts_max: u8,
@@ -92,6 +92,15 @@ pub struct RetryLimits {
     pub backoff: Duration,
     /// Longest backoff.
     pub backoff_max: Duration,
+}
+
+impl RetryLimits {
+    /// How many redirects a request has followed, as its next attempt counts them: a wait buys one more. Without
+    /// it a request with keys on both sides of a migration, sent to and fro between ASK and TRYAGAIN, would use up its
+    /// redirects and not be sent to the new owner even when that has all of them.
+    pub fn redirects_after_a_wait(&self, redirects: u8) -> u8 {
+        redirects.min(self.redirects_max.saturating_sub(1))
+    }
 }
 
 /// What to do.

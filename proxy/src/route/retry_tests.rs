@@ -65,6 +65,11 @@ fn t86_redirects_beyond_the_cap_wait() {
     let circling = Facts { redirects: 5, ..WRITE };
     assert_eq!(decide(Cause::Moved, &circling, &LIMITS, 0), (HALF, Hint::SlotMoved));
     assert_eq!(decide(Cause::Ask, &circling, &LIMITS, 0), (HALF, Hint::Refresh));
+    let waited = Facts { redirects: LIMITS.redirects_after_a_wait(5), attempts: 1, ..WRITE };
+    assert_eq!(decide(Cause::Ask, &waited, &LIMITS, 0).0, Verdict::Resend { asking: true }, "one more each");
+    assert_eq!([0, 4, 5, 9].map(|followed| LIMITS.redirects_after_a_wait(followed)), [0, 4, 4, 4]);
+    let none = RetryLimits { redirects_max: 0, ..LIMITS };
+    assert_eq!(none.redirects_after_a_wait(0), 0);
 }
 
 #[test]

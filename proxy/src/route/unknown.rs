@@ -69,6 +69,10 @@ pub fn plan(
             UnknownCommands::Refuse => Plan::Refuse(Refusal::KeysUntold(spec)),
         },
         KeyPattern::None => keyless(spec),
+        // A node in cluster mode finds the keys that are not told, and refuses those of other slots.
+        _ if !spec.tells_all_keys() && division.is_unchecked() && rule == UnknownCommands::Refuse => {
+            Plan::Refuse(Refusal::KeysUntold(spec))
+        }
         _ => by_keys(spec, args, division, keys),
     }
 }
@@ -87,7 +91,8 @@ fn keyless(spec: &'static CommandSpec) -> Plan {
     let everywhere = matches!(spec.request_policy, RequestPolicy::AllNodes | RequestPolicy::AllShards);
     match spec.response_policy {
         _ if spec.flags.has(Flags::NOSCRIPT) => Plan::Refuse(Refusal::NotThroughProxy(spec)),
-        ResponsePolicy::Special => Plan::Shards { spec },
+        // Executed everywhere and then answered with an error would be worse than not at all.
+        ResponsePolicy::Special | ResponsePolicy::Default => Plan::Shards { spec },
         _ if everywhere => Plan::Everyone { spec },
         _ => Plan::Shards { spec },
     }

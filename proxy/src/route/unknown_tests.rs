@@ -1,4 +1,5 @@
 use super::*;
+use crate::route::division::Ranges;
 use crate::route::plan::keyless_slot;
 use pointsman_protocol::Slot;
 use pointsman_protocol::command;
@@ -31,11 +32,15 @@ fn announced(rows: &[&str]) -> Announced {
 }
 
 fn planned(line: &str, announced: &Announced, rule: UnknownCommands) -> String {
+    planned_over(line, announced, rule, &Division::Slots)
+}
+
+fn planned_over(line: &str, announced: &Announced, rule: UnknownCommands, division: &Division) -> String {
     let words: Vec<&str> = line.split(' ').collect();
     let owned = OwnedArgs::new(&words);
     let args = owned.args();
     let refusal = command::resolve(args).expect_err("not in the table so");
-    match plan(args, refusal, announced, rule, &Division::Slots, &mut Vec::new()) {
+    match plan(args, refusal, announced, rule, division, &mut Vec::new()) {
         Plan::Slot { slot, spec } => format!("slot {slot}{}", if spec.is_read() { " read" } else { "" }),
         Plan::Everyone { .. } => "everyone".into(),
         Plan::Shards { .. } => "shards".into(),
@@ -61,6 +66,8 @@ fn t34_t36_announced_commands_go_by_what_is_announced() {
         "new.reset 1 admin",
         "new.movable -2 write,movablekeys",
         "new.flush 1 write 0 0 0 request_policy:all_shards,response_policy:all_succeeded",
+        "new.each 1 write 0 0 0 request_policy:all_shards",
+        "new.nodes 1 write 0 0 0 request_policy:all_nodes,response_policy:special",
         "new.local -1 readonly",
         "new.session -1 noscript",
         "get -2 readonly,fast 1 1 1",
@@ -83,6 +90,9 @@ fn t34_t36_announced_commands_go_by_what_is_announced() {
         ("new.reset", not("NEW.RESET")),
         ("new.session", not("NEW.SESSION")),
         ("new.flush", "everyone".into()),
+        // Nobody says how the replies are joined: refused before anything is sent, where there are several.
+        ("new.each", "shards".into()),
+        ("new.nodes", "shards".into()),
         ("new.local", "shards".into()),
         // A known command that takes more there; and one whose route is ours.
         ("get a b", format!("slot {a} read")),
@@ -139,4 +149,20 @@ fn t42_short_requests_of_announced_commands() {
         let told = planned(line, &there, UnknownCommands::FirstKey);
         assert_eq!(told, format!("slot {}", keyless_slot()), "{line}");
     }
+}
+
+// T91: a node without cluster mode writes whatever key it is given.
+#[test]
+fn t91_keys_told_in_part_are_not_trusted_where_no_node_checks_them() {
+    let there = announced(&["new.part -3 write,movablekeys 1 1 1", "new.whole -3 write 1 1 1"]);
+    let (fixed, a) = (Division::Fixed(Ranges::new(2)), Slot::of(b"a"));
+    let planned = |line: &str, rule, division: &Division| planned_over(line, &there, rule, division);
+    let (refuse, first_key) = (UnknownCommands::Refuse, UnknownCommands::FirstKey);
+    let refused = planned("new.part a b", refuse, &fixed);
+    assert!(refused.contains("'NEW.PART' does not tell where all its keys are"), "{refused}");
+    let home = format!("slot {}", fixed.slot(b"a"));
+    assert_eq!(planned("new.part a b", first_key, &fixed), home, "the operator says so");
+    assert_eq!(planned("new.whole a b", refuse, &fixed), home);
+    assert_eq!(planned("new.part a b", refuse, &Division::Slots), format!("slot {a}"), "the node checks");
+    assert_eq!(planned("new.part a b", refuse, &Division::Whole), format!("slot {}", Slot::ZERO));
 }

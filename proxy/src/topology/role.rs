@@ -42,7 +42,8 @@ impl Role {
         for line in server.lines().chain(replication.lines()) {
             let Some((field, value)) = line.trim_end().split_once(':') else { continue };
             match field {
-                "redis_mode" => role.mode = value.to_owned(),
+                // Valkey has a word of its own, unless it is told to seem Redis.
+                "redis_mode" | "server_mode" => role.mode = value.to_owned(),
                 "run_id" => role.run_id = NodeId::parse(value.as_bytes()),
                 "role" => {
                     known = true;
@@ -100,6 +101,14 @@ mod tests {
         assert_eq!((role.before, role.follows), (None, None));
         let replicas: Vec<String> = role.replicas.iter().map(ToString::to_string).collect();
         assert_eq!(replicas, ["127.0.0.1:7002", "[2001:db8::1]:7003"]);
+    }
+
+    #[test]
+    fn a_node_says_its_mode_in_the_words_of_redis_or_of_valkey() {
+        for field in ["redis_mode", "server_mode"] {
+            let role = Role::parse(&format!("{field}:cluster\r\n"), "role:master\r\n").unwrap();
+            assert_eq!(role.mode, "cluster", "{field}");
+        }
     }
 
     #[test]

@@ -87,7 +87,7 @@ impl Router {
         let caching = caching(self);
         let mut decoder = RequestDecoder::new();
         for bytes in commands {
-            let Ok(Some(_)) = decoder.next(&bytes, &RequestLimits::AUTHENTICATED) else { continue };
+            let Ok(Some(_)) = decoder.next(&bytes, &RequestLimits::ADMITTED) else { continue };
             let args = decoder.args(&bytes);
             let Ok(spec) = command::resolve(args) else { continue };
             if let Some(caching) = caching {

@@ -36,7 +36,9 @@ fn is_left_alone(line: &str) -> bool {
     let kept_otherwise = line.contains("LEX");
     // (One that waits for a moment may wait for the slot instead.)
     let waits = line.contains("<wait");
-    let is_named = named.iter().any(|name| line.starts_with(name)) || waits;
+    // (A negative score times zero is zero with a sign, see below.)
+    let weighs = line.contains("WEIGHTS");
+    let is_named = named.iter().any(|name| line.starts_with(name)) || waits || weighs;
     !line.starts_with('@') && line.contains('<') && !is_named && !kept_otherwise && !line.starts_with("KEYS")
 }
 
@@ -49,6 +51,8 @@ fn t03_t04_t05_all_types_while_slots_go_back_and_forth() {
             setup.workers = 2;
             setup.connections_per_node = 2;
             setup.request_timeout_ms = 20_000;
+            // Keys on both sides of a move are waited for, however busy the machine is.
+            setup.backoff_max_ms = 250;
         })
         .start();
     let stream = Stream::on_keys(is_left_alone);
@@ -94,7 +98,10 @@ fn compare(
         }
         let units: Vec<Unit> = (0..BATCH).map(|_| stream.draw(&mut words)).collect();
         let (units, _) = split_off(units, &mut asker);
-        let units: Vec<Unit> = units.into_iter().filter(|unit| unit.mark != Mark::Uncounted).collect();
+        let units: Vec<Unit> = units
+            .into_iter()
+            .filter(|unit| unit.mark != Mark::Uncounted && !is_lost_on_the_way(unit))
+            .collect();
         if units.is_empty() {
             continue;
         }
@@ -111,10 +118,26 @@ fn compare(
     println!("{prefix} alike without being the same bytes:\n{}", needed.summary());
 }
 
-fn has_several_keys(unit: &Unit) -> bool {
+/// What does not survive MIGRATE between two servers of Redis 7.0: a key that expires at the end of time (the time that is
+/// left is sent, and the other adds its own, later clock to it, beyond the largest number there is), and the
+/// sign of a score of zero.
+fn is_lost_on_the_way(unit: &Unit) -> bool {
+    let has =
+        |request: &Request, text: &str| request.iter().any(|word| word.eq_ignore_ascii_case(text.as_bytes()));
+    let ends = i64::MAX.to_string();
     unit.requests.iter().any(|request| {
-        row_of(request).is_some_and(|spec| !matches!(spec.pattern, KeyPattern::One(_) | KeyPattern::None))
+        let is_far = has(request, &ends) && (has(request, "PEXPIREAT") || has(request, "PXAT"));
+        let is_sorted = request.first().is_some_and(|name| name.to_ascii_uppercase().starts_with(b"Z"));
+        is_far || (is_sorted && has(request, "-0"))
     })
+}
+
+fn has_several_keys(unit: &Unit) -> bool {
+    // A transaction is carried out as one.
+    unit.requests.len() > 1
+        || unit.requests.iter().any(|request| {
+            row_of(request).is_some_and(|spec| !matches!(spec.pattern, KeyPattern::One(_) | KeyPattern::None))
+        })
 }
 
 /// How long nodes wait before they take another for dead, in milliseconds.

@@ -164,6 +164,7 @@ fn write(
         }
         "RESET" => {
             greeting::reset(client);
+            router.unwatch(key);
             router.end_tracking(key);
             router.leave_subscriptions(key);
             encode::simple(out, "RESET");
