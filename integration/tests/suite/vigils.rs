@@ -1,7 +1,7 @@
 //! T59: `blocking_across_slots: poll`, waits for keys of several slots, over a real cluster.
 
 use pointsman_integration::client::words;
-use pointsman_integration::eventually::eventually;
+use pointsman_integration::eventually::{StopOnDrop, eventually};
 use pointsman_integration::{Client, Cluster, Pointsman, RedisServer, Reply, Setup};
 use pointsman_protocol::Slot;
 use std::collections::BTreeMap;
@@ -162,6 +162,7 @@ fn t59_every_element_reaches_exactly_one() {
                 })
             })
             .collect();
+        let ending = StopOnDrop(&over);
         let mut pushing = pointsman.client();
         for n in 0..ELEMENTS {
             let key = ["t59e:a", "t59e:b", "t59e:c", "t59e:d"][n % 4];
@@ -179,7 +180,7 @@ fn t59_every_element_reaches_exactly_one() {
             let left = pushing.line("EXISTS t59e:a t59e:b t59e:c t59e:d").int();
             if left == 0 { Ok(()) } else { Err(left) }
         });
-        over.store(true, Ordering::Relaxed);
+        drop(ending);
         waiters.into_iter().flat_map(|waiter| waiter.join().expect("it did not fail")).collect()
     });
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();

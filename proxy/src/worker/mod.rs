@@ -21,6 +21,7 @@ pub mod subscribe;
 pub mod tick;
 pub mod track;
 pub mod transact;
+pub(crate) mod turn;
 pub mod unblock;
 pub mod vigil;
 pub mod wait;
