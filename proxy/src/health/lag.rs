@@ -65,7 +65,7 @@ pub fn lag(primary: &Replication, replica: &Replication) -> u64 {
 }
 
 /// What one round of one shard found out.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Told {
     /// When the primary was asked, and what it said.
     primary: Option<(u64, Replication)>,
@@ -130,8 +130,8 @@ async fn round(
     free: Free,
 ) -> (HostPort, Told) {
     let asked_at = published.clock();
-    let mut told = Told::default();
-    told.primary = ask_in_time(&primary, &backend, &free).await.map(|answer| (asked_at, answer));
+    let answer = ask_in_time(&primary, &backend, &free).await;
+    let mut told = Told { primary: answer.map(|answer| (asked_at, answer)), replicas: HashMap::new() };
     let mut asking = JoinSet::new();
     for node in replicas {
         let (backend, free) = (backend.clone(), free.clone());
@@ -233,6 +233,7 @@ async fn ask(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pointsman_protocol::topology::{Node, TopologyBuilder};
 
     const PRIMARY: &str =
         "role:master\r\nconnected_slaves:1\r\nmaster_replid:a\r\nmaster_repl_offset:1000\r\n";
@@ -268,5 +269,47 @@ mod tests {
             "the primary was demoted"
         );
         assert_eq!(lag(&parse(""), &in_step), LAG_UNKNOWN);
+    }
+
+    fn view() -> (Snapshot, NodeIndex, HostPort) {
+        let node = |port| Node { id: None, address: HostPort::new("h", port), zone: None };
+        let mut builder = TopologyBuilder::new();
+        builder.shard(node(1), vec![node(2)], &[(0, 16383)]).expect("one shard");
+        let snapshot = Snapshot::new(1, builder.build(), None);
+        let replica = snapshot.topology.find(&HostPort::new("h", 2)).expect("it is there");
+        (snapshot, replica, HostPort::new("h", 1))
+    }
+
+    // T72: what is known of a replica, round by round.
+    #[test]
+    fn t72_a_round_tells_bytes_and_age_or_that_nothing_is_known() {
+        let (snapshot, node, address) = view();
+        let replica_at = HostPort::new("h", 2);
+        let stale_after = Duration::from_micros(1_000);
+        let offset = |offset: u64| parse(&format!("role:master\r\nmaster_repl_offset:{offset}\r\n"));
+        let answers = |link: &str, offset: u64| replica(link, 0, &format!("slave_repl_offset:{offset}\r\n"));
+        let mut kept = Kept::default();
+        // At, the primary's offset, the replica's link and offset; then bytes behind and the age at that moment.
+        for (at, primary, told, lag, age) in [
+            (100, Some(50), Some(("up", 50)), Some(0), Some(10)),
+            (200, Some(90), Some(("up", 60)), Some(30), Some(110)),
+            (300, Some(120), Some(("up", 90)), Some(30), Some(110)),
+            (400, None, None, Some(30), Some(210)),
+            (500, None, Some(("down", 90)), None, None),
+            (600, Some(130), Some(("up", 130)), Some(0), Some(10)),
+            (1_500, Some(130), None, Some(0), Some(910)),
+            (1_600, Some(130), None, None, None),
+        ] {
+            let round = Told {
+                primary: primary.map(|primary| (at - 10, offset(primary))),
+                replicas: told
+                    .map(|(link, offset)| (replica_at.clone(), answers(link, offset)))
+                    .into_iter()
+                    .collect(),
+            };
+            kept.record(&snapshot, &address, &round, at, stale_after);
+            let copy = snapshot.copy(node);
+            assert_eq!((copy.lag_bytes(), copy.age(at)), (lag, age), "at {at}");
+        }
     }
 }

@@ -68,7 +68,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    fn new(version: u64, topology: Topology, before: Option<&Snapshot>) -> Snapshot {
+    pub(crate) fn new(version: u64, topology: Topology, before: Option<&Snapshot>) -> Snapshot {
         // What is known of a replica stays known if it still follows the same primary.
         let copies = (0..topology.nodes().len())
             .map(|index| {
