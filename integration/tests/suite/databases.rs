@@ -226,12 +226,14 @@ fn t31_bounds() {
     let mut client = pointsman.client();
     assert_eq!(client.line("SELECT 3"), Reply::ok());
     assert_eq!(client.line("SELECT 4"), "-ERR DB index is out of range\r\n", "the server has four");
+    assert_eq!(client.line("CONFIG GET databases").elements()[1], Reply::bulk("4"));
     let fewer = Setup::primary([server.address()])
         .with(|setup| setup.backend_extra.push("databases_max: 2".to_owned()))
         .start();
     let mut client = fewer.client();
     assert_eq!(client.line("SELECT 1"), Reply::ok());
     assert_eq!(client.line("SELECT 2"), "-ERR DB index is out of range\r\n", "the operator wants two");
+    assert_eq!(client.line("CONFIG GET databases").elements()[1], Reply::bulk("2"));
     let cluster = Cluster::shared();
     let pointsman = Setup::cluster(cluster.addresses()).start();
     let mut client = pointsman.client();

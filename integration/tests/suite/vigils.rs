@@ -85,6 +85,19 @@ fn t59_what_moves_elements_or_reads_streams_stays_refused() {
 }
 
 #[test]
+fn t59_monitors_see_who_waits() {
+    let cluster = Cluster::shared();
+    let pointsman = polling(&cluster).start();
+    let (mut sees, mut client) = (pointsman.client(), pointsman.client());
+    assert_eq!(sees.line("MONITOR"), Reply::ok());
+    client.line("BLPOP t59m:a t59m:b 0.01");
+    assert!(sees.read().to_string().contains("BLPOP"));
+    client.line("RENAME t59m:a t59m:b");
+    client.line("PING");
+    assert!(sees.read().to_string().contains("PING"), "what was refused is not shown");
+}
+
+#[test]
 fn t59_who_waits_keeps_only_itself_waiting() {
     let cluster = Cluster::shared();
     let pointsman = polling(&cluster).start();

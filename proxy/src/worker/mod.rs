@@ -26,6 +26,9 @@ pub mod unblock;
 pub mod vigil;
 pub mod wait;
 
+#[cfg(test)]
+mod stage;
+
 use crate::client::state::{Admission, ListenerContext};
 use router::{BackendContext, Router, SharedRouter};
 use std::future::poll_fn;

@@ -568,3 +568,7 @@ enum Refused {
     NotQueued(NotQueued),
     NotInTransaction(&'static CommandSpec),
 }
+
+#[cfg(test)]
+#[path = "transact_tests.rs"]
+mod tests;
