@@ -160,7 +160,13 @@ fn listener(
         listen: listen.value,
         backend: backend_of(section, backends),
         password: password(section, outside),
-        reads: Reads { policy: policy.value, max_lag_bytes: section.number("max_lag_bytes").value },
+        reads: Reads {
+            policy: policy.value,
+            max_lag_bytes: section.number("max_lag_bytes").value,
+            max_lag: Some(section.number("max_lag_ms").value)
+                .filter(|lag| *lag > 0)
+                .map(Duration::from_millis),
+        },
         monitor: monitor.value,
         cross_slot: CrossSlot {
             compute: section.choice("cross_slot", &[("refuse", false), ("compute", true)], false).value,

@@ -110,6 +110,12 @@ pub const SECTIONS: &[Section] = &[
                 "With `prefer_replica`: how far a replica may be behind, in bytes of the replication stream, and still get reads.",
             ),
             key(
+                "max_lag_ms",
+                Millis(0, 3_600_000),
+                Is("0"),
+                "Likewise in time: how long ago it had everything that its primary had. It is known to one `lag.interval_ms`, so a bound below that sends most reads to the primary; 0 for no bound in time.",
+            ),
+            key(
                 "monitor",
                 Choice(&["on", "off"]),
                 Is("on"),

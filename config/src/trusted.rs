@@ -114,6 +114,8 @@ pub struct Reads {
     /// A replica further behind its primary than this many bytes of the replication stream gets no
     /// reads. Unused with [`ReadPolicy::Primary`].
     pub max_lag_bytes: u64,
+    /// Likewise in time; `None` for any that is known.
+    pub max_lag: Option<Duration>,
 }
 
 /// Which copy of a shard answers reads.

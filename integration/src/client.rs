@@ -161,6 +161,17 @@ impl Client {
         self.command(&line.split_whitespace().collect::<Vec<_>>())
     }
 
+    /// As [`Self::line`], with these keys in place of the words `A` and `B`.
+    #[track_caller]
+    pub fn line_on(&mut self, line: &str, [a, b]: [&str; 2]) -> Reply {
+        let key = |word| match word {
+            "A" => a,
+            "B" => b,
+            other => other,
+        };
+        self.command(&line.split_whitespace().map(key).collect::<Vec<_>>())
+    }
+
     /// All requests at once, all replies in order.
     #[track_caller]
     pub fn pipeline<W: AsRef<[u8]>>(&mut self, requests: &[Vec<W>]) -> Vec<Reply> {

@@ -1,5 +1,9 @@
 //! Reads Pointsman's log, in both of its forms, and finds what should not be in it.
 
+/// Texts of the warnings that nodes which go away, refuse connections or change their roles may cause. For
+/// [`crate::Setup::allow`]; a test that expects more names it beside them.
+pub const LOST: &[&str] = &["lost", "closed", "connect", "refus", "reset", "reach", "refresh", "topology"];
+
 /// How serious a log line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {

@@ -108,7 +108,7 @@ impl Pointsman {
 
     /// Waits until the sum of all samples of `metric` is as `holds` wants it, and gives it.
     #[track_caller]
-    pub fn wait_for(&self, what: &str, metric: &str, holds: impl Fn(f64) -> bool) -> f64 {
+    pub fn wait_for(&self, what: &str, metric: &str, mut holds: impl FnMut(f64) -> bool) -> f64 {
         eventually(&format!("{what} ({metric})"), || {
             let value = self.metrics().sum(metric, &[]);
             check(holds(value), value).map(|()| value)

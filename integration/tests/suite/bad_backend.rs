@@ -4,11 +4,9 @@
 use pointsman_integration::client::words;
 use pointsman_integration::eventually::{check, eventually};
 use pointsman_integration::fake::{Act, Rule, key_on};
+use pointsman_integration::logs::LOST;
 use pointsman_integration::{Client, Cluster, Fake, Pointsman, RedisServer, Reply, Setup};
 use std::time::Duration;
-
-/// Warnings that broken connections may cause.
-const LOST: &[&str] = &["lost", "closed", "connect", "refused", "refresh", "topology", "reset"];
 
 fn start(fake: &Fake) -> Pointsman {
     Setup::cluster(fake.addresses())
@@ -56,14 +54,20 @@ impl Clients {
     }
 }
 
-#[test]
-fn t19_what_is_no_reply_ends_the_connection_and_nothing_else() {
+/// Two shards, clients that have talked to both, and a key of the first with this value.
+fn scene(name: &str, value: &str) -> (Fake, Pointsman, Clients, String) {
     let fake = Fake::start(2, 0);
     let pointsman = start(&fake);
     let mut clients = Clients::new(&pointsman);
     clients.talk(&fake);
-    let key = key_on(0, 2, "nonsense", 0);
-    fake.change(|world| world.data[0].put(key.as_bytes(), b"0"));
+    let key = key_on(0, 2, name, 0);
+    fake.change(|world| world.data[0].put(key.as_bytes(), value.as_bytes()));
+    (fake, pointsman, clients, key)
+}
+
+#[test]
+fn t19_what_is_no_reply_ends_the_connection_and_nothing_else() {
+    let (fake, pointsman, mut clients, key) = scene("nonsense", "0");
     for bytes in [
         &b"x"[..],
         b"\r\n",
@@ -103,11 +107,7 @@ fn t19_what_is_no_reply_ends_the_connection_and_nothing_else() {
 /// Answers that would never end: a string, a line, an array, a nest of arrays, one larger than allowed.
 #[test]
 fn t14_t19_an_endless_reply_is_cut_off_at_the_limit() {
-    let fake = Fake::start(2, 0);
-    let pointsman = start(&fake);
-    let mut clients = Clients::new(&pointsman);
-    clients.talk(&fake);
-    let key = key_on(0, 2, "endless", 0);
+    let (fake, pointsman, mut clients, key) = scene("endless", "");
     for (first, over_and_over) in [
         (&b"$1000000\r\n"[..], &[b'x'; 4096][..]),
         (b"+", &[b'x'; 4096]),
@@ -148,21 +148,13 @@ fn t14_t19_an_endless_reply_is_cut_off_at_the_limit() {
     let told = client.command(&request);
     assert!(told.is_error() && told.error().contains("reply_bytes_max"), "{told}");
     assert_eq!(client.command(&["MGET", &keys[0], &keys[1]]).elements().len(), 2, "less is no matter");
-    eventually("nothing is in flight", || {
-        let inflight = pointsman.metrics().sum("pointsman_inflight_requests", &[]);
-        check(inflight == 0.0, inflight)
-    });
+    pointsman.wait_for("nothing is in flight", "pointsman_inflight_requests", |inflight| inflight == 0.0);
 }
 
 /// More replies than requests: the connection cannot be trusted any more. A push is no reply.
 #[test]
 fn t25_what_nobody_asked_for_reaches_nobody() {
-    let fake = Fake::start(2, 0);
-    let pointsman = start(&fake);
-    let mut clients = Clients::new(&pointsman);
-    clients.talk(&fake);
-    let key = key_on(0, 2, "unasked", 0);
-    fake.change(|world| world.data[0].put(key.as_bytes(), b"mine"));
+    let (fake, _pointsman, mut clients, key) = scene("unasked", "mine");
     for (bytes, right) in [
         // A push before the reply, and one behind it.
         (&b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n$4\r\nmine\r\n"[..], true),

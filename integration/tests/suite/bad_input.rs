@@ -171,10 +171,8 @@ fn t19_who_only_announces_much_costs_little() {
                 client
             })
             .collect();
-        eventually("all are connected", || {
-            let connected = pointsman.metrics().sum("pointsman_client_connections", &[]);
-            check(connected >= 1000.0, connected)
-        });
+        pointsman
+            .wait_for("all are connected", "pointsman_client_connections", |connected| connected >= 1000.0);
         let grown = resident(&pointsman).saturating_sub(before);
         assert!(grown < 100 << 20, "{grown} bytes for {} clients", clients.len());
     });
@@ -331,10 +329,7 @@ fn t93_a_gigabyte_of_replies_that_nobody_reads_is_bounded() {
     let grown = most.saturating_sub(before);
     assert!(grown < 256 << 20, "{grown} bytes more while nobody read three gigabytes");
     assert!(longest < Duration::from_secs(10), "the neighbour waited for {longest:?}");
-    eventually("nothing is in flight", || {
-        let inflight = pointsman.metrics().sum("pointsman_inflight_requests", &[]);
-        check(inflight == 0.0, inflight)
-    });
+    pointsman.wait_for("nothing is in flight", "pointsman_inflight_requests", |inflight| inflight == 0.0);
 }
 
 /// Fifty clients that send a byte now and then.
@@ -387,10 +382,7 @@ fn t61_who_waits_is_not_idle() {
     assert!(idles.is_closed_within(CLOSED), "the idle one is closed");
     // The one that waits has been silent for as long.
     fake.change(|world| world.rules.clear());
-    eventually("one is left", || {
-        let connected = pointsman.metrics().sum("pointsman_client_connections", &[]);
-        check(connected == 1.0, connected)
-    });
+    pointsman.wait_for("one is left", "pointsman_client_connections", |connected| connected == 1.0);
     gate.open();
     // The fake knows no lists: its answer is an error, and it is the waiting client's.
     let reply = waits.read();
@@ -429,10 +421,7 @@ fn t96_t97_a_storm_of_connections_leaves_nothing_behind() {
                 });
             }
         });
-        eventually("all have gone", || {
-            let connected = pointsman.metrics().sum("pointsman_client_connections", &[]);
-            check(connected == 0.0, connected)
-        });
+        pointsman.wait_for("all have gone", "pointsman_client_connections", |connected| connected == 0.0);
     };
     storm(&mut random);
     let (before, open) = (resident(&pointsman), descriptors(&pointsman));

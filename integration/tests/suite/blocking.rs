@@ -7,30 +7,6 @@ use pointsman_integration::{Client, Cluster, Fake, Pointsman, Reply, Setup};
 use pointsman_protocol::Slot;
 use std::time::{Duration, Instant};
 
-/// How many clients wait at the nodes.
-fn blocked_at_nodes(cluster: &Cluster) -> i64 {
-    cluster
-        .primaries()
-        .iter()
-        .map(|node| {
-            cluster
-                .node(*node)
-                .info("clients", "blocked_clients")
-                .expect("it is told")
-                .parse::<i64>()
-                .unwrap()
-        })
-        .sum()
-}
-
-#[track_caller]
-fn wait_for_blocked(cluster: &Cluster, count: i64) {
-    eventually("so many clients wait at the nodes", || match blocked_at_nodes(cluster) {
-        blocked if blocked == count => Ok(()),
-        blocked => Err(blocked),
-    });
-}
-
 fn pair(key: &str, value: &str) -> Reply {
     Reply(format!("*2\r\n${}\r\n{key}\r\n${}\r\n{value}\r\n", key.len(), value.len()).into_bytes())
 }
@@ -47,7 +23,7 @@ fn t53_t58_t59_who_waits_keeps_only_itself_waiting() {
         words(&["PING"]),
     ]);
     assert_eq!(waiting.read(), Reply::ok());
-    wait_for_blocked(&cluster, 1);
+    cluster.wait_for_blocked(1);
     assert_eq!(other.line("SET t53:after written-while-waiting"), Reply::ok());
     assert_eq!(other.line("GET t53:before"), Reply::bulk("1"));
     assert!(waiting.is_silent_for(Duration::from_millis(30)));
@@ -127,9 +103,9 @@ fn t55_who_left_does_not_get_what_comes_later() {
         if pipelined {
             leaving.send(&["PING"]);
         }
-        wait_for_blocked(&cluster, 1);
+        cluster.wait_for_blocked(1);
         drop(leaving);
-        wait_for_blocked(&cluster, 0);
+        cluster.wait_for_blocked(0);
         assert_eq!(other.line("RPUSH t55 kept").int(), 1, "nobody took it");
         assert_eq!(other.line("BLPOP t55 1"), pair("t55", "kept"));
     }
@@ -143,17 +119,14 @@ fn t57_it_outlives_a_move_of_its_slot() {
     for client in &mut clients {
         client.send(&["BLPOP", "t57", "0"]);
     }
-    wait_for_blocked(&cluster, 3);
+    cluster.wait_for_blocked(3);
     let from = cluster.primary_of("t57");
     let to = *cluster.primaries().iter().find(|node| **node != from).expect("there are three");
     let mut step = cluster.begin_move(Slot::of(b"t57"), to);
     while step.move_keys(10) > 0 {}
     step.finish();
     cluster.wait_until_primaries_agree();
-    eventually("they wait at the new owner", || {
-        let there = cluster.node(to).info("clients", "blocked_clients").expect("it is told");
-        if there == "3" { Ok(()) } else { Err(there) }
-    });
+    cluster.node(to).wait_for_blocked(3);
     let mut other = pointsman.client();
     assert_eq!(other.line("RPUSH t57 a b c").int(), 3);
     let mut got: Vec<String> = clients.iter_mut().map(|client| client.read().to_string()).collect();
@@ -169,14 +142,11 @@ fn t57_it_outlives_a_failover() {
     let pointsman = Setup::cluster(cluster.addresses()).allow(&["lost", "connect", "refused"]).start();
     let mut waiting = pointsman.client();
     waiting.send(&["BLPOP", "t57f", "0"]);
-    wait_for_blocked(&cluster, 1);
+    cluster.wait_for_blocked(1);
     let old = cluster.primary_of("t57f");
     let new = cluster.replicas_of(old)[0];
     assert_eq!(cluster.node(new).command(&["CLUSTER", "FAILOVER"]), Reply::ok());
-    eventually("it waits at the new primary", || {
-        let there = cluster.node(new).info("clients", "blocked_clients").expect("it is told");
-        if there == "1" { Ok(()) } else { Err(there) }
-    });
+    cluster.node(new).wait_for_blocked(1);
     assert_eq!(pointsman.client().line("RPUSH t57f element").int(), 1);
     assert_eq!(waiting.read(), pair("t57f", "element"));
 }
@@ -187,14 +157,14 @@ fn t57_it_outlives_its_connection() {
     let pointsman = Setup::cluster(cluster.addresses()).allow(&["connection lost"]).start();
     let mut waiting = pointsman.client();
     waiting.send(&["BLPOP", "t57c", "0"]);
-    wait_for_blocked(&cluster, 1);
+    cluster.wait_for_blocked(1);
     let killed: i64 = cluster
         .primaries()
         .iter()
         .map(|node| cluster.node(*node).client().line("CLIENT KILL TYPE normal SKIPME yes").int())
         .sum();
     assert!(killed > 0);
-    wait_for_blocked(&cluster, 1);
+    cluster.wait_for_blocked(1);
     assert_eq!(pointsman.client().line("RPUSH t57c element").int(), 1);
     assert_eq!(waiting.read(), pair("t57c", "element"));
 }
@@ -207,13 +177,13 @@ fn t55_t57_who_left_after_a_move_does_not_get_it_either() {
     let mut leaving = pointsman.client();
     leaving.send(&["BLPOP", "t55m", "0"]);
     leaving.send(&["PING"]);
-    wait_for_blocked(&cluster, 1);
+    cluster.wait_for_blocked(1);
     for node in cluster.primaries() {
         cluster.node(node).client().line("CLIENT KILL TYPE normal SKIPME yes");
     }
-    wait_for_blocked(&cluster, 1);
+    cluster.wait_for_blocked(1);
     drop(leaving);
-    wait_for_blocked(&cluster, 0);
+    cluster.wait_for_blocked(0);
     assert_eq!(pointsman.client().line("RPUSH t55m kept").int(), 1, "nobody took it");
 }
 
@@ -221,7 +191,7 @@ fn t55_t57_who_left_after_a_move_does_not_get_it_either() {
 fn waits_in(cluster: &Cluster, client: &mut Client, line: &str) -> String {
     let id = client.line("CLIENT ID").int().to_string();
     client.send(&line.split(' ').collect::<Vec<_>>());
-    wait_for_blocked(cluster, 1);
+    cluster.wait_for_blocked(1);
     id
 }
 
@@ -297,12 +267,12 @@ fn t60_too_many_who_wait_are_told() {
         .with(|setup| setup.backend_extra.push("pinned_max: 5".into()))
         .start();
     let waiting = blocked_clients(&pointsman, 5);
-    wait_for_blocked(&cluster, 5);
+    cluster.wait_for_blocked(5);
     let mut one_more = pointsman.client();
     assert!(one_more.line("BLPOP t60 0").error().contains("pinned_max"));
     assert_eq!(one_more.line("SET t60:other 1"), Reply::ok(), "everything else goes on");
     drop(waiting);
-    wait_for_blocked(&cluster, 0);
+    cluster.wait_for_blocked(0);
     eventually("there is room again", || match one_more.line("BLPOP t60 0.05") {
         reply if reply == "*-1\r\n" => Ok(()),
         reply => Err(reply),
@@ -315,11 +285,11 @@ fn a_drain_does_not_wait_for_who_waits() {
     let mut pointsman =
         Setup::cluster(cluster.addresses()).with(|setup| setup.drain_timeout_ms = 20_000).start();
     let clients = blocked_clients(&pointsman, 3);
-    wait_for_blocked(&cluster, 3);
+    cluster.wait_for_blocked(3);
     let began = Instant::now();
     pointsman.signal("TERM");
     assert!(pointsman.wait().success());
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     drop(clients);
-    wait_for_blocked(&cluster, 0);
+    cluster.wait_for_blocked(0);
 }

@@ -14,6 +14,7 @@
 
 use pointsman_integration::client::words;
 use pointsman_integration::fake::{Act, Rule, key_on};
+use pointsman_integration::logs::LOST;
 use pointsman_integration::{Fake, Pointsman, Random, Reply, Setup};
 use pointsman_protocol::Slot;
 use std::collections::HashMap;
@@ -55,7 +56,8 @@ fn run(reads: &'static str, mut random: Random) {
             setup.request_timeout_ms = 400;
             setup.refresh_interval_ms = 200;
         })
-        .allow(&["lost", "closed", "connect", "refused", "reset", "refresh", "topology", "time", "node"])
+        .allow(LOST)
+        .allow(&["time", "node"])
         .start();
     let running = AtomicUsize::new(CLIENTS);
     thread::scope(|scope| {

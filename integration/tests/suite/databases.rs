@@ -199,10 +199,7 @@ fn t31_waiting_and_scanning_go_on_in_their_database() {
     let (mut waiter, mut client) = (pointsman.client(), pointsman.client());
     waiter.line("SELECT 3");
     waiter.send(&["BLPOP", "list", "20"]);
-    eventually("it waits", || {
-        let blocked = server.info("clients", "blocked_clients");
-        check(blocked.as_deref() == Some("1"), blocked)
-    });
+    server.wait_for_blocked(1);
     client.line("RPUSH list wrong");
     client.line("SELECT 3");
     client.line("RPUSH list right");

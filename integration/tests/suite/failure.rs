@@ -4,11 +4,10 @@
 use pointsman_integration::client::words;
 use pointsman_integration::eventually::{check, eventually};
 use pointsman_integration::fake::{Act, Rule, key_on};
+use pointsman_integration::logs::LOST;
 use pointsman_integration::{Cluster, Fake, Reply, Setup};
 use std::thread;
 use std::time::Duration;
-
-const LOST: &[&str] = &["lost", "closed", "connect", "refused", "refresh", "topology", "reset"];
 
 #[test]
 fn t12_a_write_whose_fate_is_unknown_is_not_sent_again() {
@@ -94,10 +93,8 @@ fn t12_what_was_never_sent_waits_for_the_node() {
     let mut client = pointsman.client();
     client.line("SET k 0");
     fake.take_down(0);
-    eventually("the proxy has noticed", || {
-        let connections = pointsman.metrics().sum("pointsman_backend_connections", &[]);
-        check(connections == 0.0, connections)
-    });
+    pointsman
+        .wait_for("the proxy has noticed", "pointsman_backend_connections", |connections| connections == 0.0);
     client.send_all(&[words(&["INCR", "k"]), words(&["INCR", "k"]), words(&["PING"])]);
     assert!(client.is_silent_for(Duration::from_millis(100)), "the writes wait, and PING behind them");
     fake.bring_up(0);

@@ -4,6 +4,7 @@
 use pointsman_integration::client::words;
 use pointsman_integration::eventually::{StopOnDrop, check, eventually};
 use pointsman_integration::fake::key_on;
+use pointsman_integration::logs::LOST;
 use pointsman_integration::{Client, Cluster, Fake, Reply, Setup};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -29,10 +30,7 @@ fn t18_sixteen_clients_are_shared_out_evenly_over_four_workers() {
     assert_eq!(counts, [4, 4, 4, 4]);
     // Those who come take the places of those who left.
     clients.drain(0..8);
-    eventually("they have left", || {
-        let connected = pointsman.metrics().sum("pointsman_client_connections", &[]);
-        check(connected == 8.0, connected)
-    });
+    pointsman.wait_for("they have left", "pointsman_client_connections", |connected| connected == 8.0);
     fake.change(|world| world.forget_received());
     clients.extend((0..8).map(|_| pointsman.client()));
     for client in &mut clients {
@@ -55,7 +53,8 @@ fn t16_a_frozen_shard_is_felt_at_its_deadline_once_and_by_nobody_else() {
             setup.request_timeout_ms = 2000;
             setup.stall_timeout_ms = 4000;
         })
-        .allow(&["time", "stopped", "lost", "connect", "reach", "refresh"])
+        .allow(LOST)
+        .allow(&["time", "stopped"])
         .start();
     let keys: Vec<String> = (0..3).map(|shard| key_on(shard, 3, "t16", 0)).collect();
     let mut client = pointsman.client();
@@ -134,11 +133,7 @@ fn t56_a_stream_is_read_from_the_moment_of_the_request() {
     adding.line("XADD t56s 1-1 f old");
     for round in 2..20 {
         waiting.send(&["XREAD", "BLOCK", "0", "STREAMS", "t56s", "$"]);
-        eventually("it waits at its node", || {
-            let node = cluster.node(cluster.primary_of("t56s"));
-            let blocked = node.info("clients", "blocked_clients").expect("it is told");
-            check(blocked == "1", blocked)
-        });
+        cluster.node(cluster.primary_of("t56s")).wait_for_blocked(1);
         let id = format!("{round}-1");
         adding.command(&["XADD", "t56s", &id, "f", "new"]);
         let told = waiting.read();
@@ -154,7 +149,8 @@ fn t64_a_planned_failover_of_the_channels_home_brings_nothing_twice() {
     // PUBLISH is not redirected: only the map tells that a node is a replica now.
     let pointsman = Setup::cluster(cluster.addresses())
         .with(|setup| setup.refresh_interval_ms = 200)
-        .allow(&["lost", "closed", "connect", "refused", "subscri", "reset", "reach"])
+        .allow(LOST)
+        .allow(&["subscri"])
         .start();
     let [mut subscriber, mut publisher] = [pointsman.client(), pointsman.client()];
     subscriber.line("SUBSCRIBE planned");
@@ -175,9 +171,7 @@ fn t64_a_planned_failover_of_the_channels_home_brings_nothing_twice() {
             let reply = publisher.command(&["PUBLISH", "planned", &published.to_string()]);
             assert!(!reply.is_error(), "{reply}");
         }
-        let span = Duration::from_millis(30);
-        subscriber.stream().set_read_timeout(Some(span)).expect("a timeout can be set");
-        while let Ok(message) = subscriber.try_read() {
+        while let Some(message) = subscriber.read_within(Duration::from_millis(30)) {
             let number: u64 = message.elements()[2].text().parse().expect("a number was published");
             assert!(number > *last, "{number} after {last}");
             *last = number;

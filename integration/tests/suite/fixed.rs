@@ -3,20 +3,18 @@
 
 use pointsman_integration::client::words;
 use pointsman_integration::eventually::{check, eventually};
+use pointsman_integration::logs::LOST;
 use pointsman_integration::{Client, Pointsman, RedisServer, Reply, Setup};
 use pointsman_protocol::Slot;
 use std::collections::HashSet;
 use std::time::Duration;
-
-const FAILING: &[&str] =
-    &["lost", "closed", "connect", "refused", "reset", "primary", "cannot be reached", "topology"];
 
 fn start(change: impl FnOnce(&mut Setup)) -> (Vec<RedisServer>, Pointsman) {
     let nodes: Vec<RedisServer> = (0..3).map(|_| RedisServer::standalone()).collect();
     let mut lines = vec!["fixed:".to_owned(), "  shards:".to_owned()];
     lines.extend(nodes.iter().map(|node| format!("    - seeds: [\"{}\"]", node.address())));
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-    let pointsman = Setup::other(&lines).allow(FAILING).with(change).start();
+    let pointsman = Setup::other(&lines).allow(LOST).allow(&["primary"]).with(change).start();
     (nodes, pointsman)
 }
 
@@ -211,8 +209,11 @@ fn t91_a_shard_that_is_not_known_yet_is_an_error_and_no_gap() {
         &format!("    - seeds: [\"{}\"]", there.address()),
         &format!("    - seeds: [\"{}\"]", late.address()),
     ];
-    let pointsman =
-        Setup::other(&lines).allow(FAILING).with(|setup| setup.request_timeout_ms = 300).start_unready();
+    let pointsman = Setup::other(&lines)
+        .allow(LOST)
+        .allow(&["primary"])
+        .with(|setup| setup.request_timeout_ms = 300)
+        .start_unready();
     let mut client = pointsman.client();
     eventually("the first shard is served", || {
         let reply = client.line("SET {a}1 v");

@@ -114,15 +114,7 @@ fn t34_keys_of_several_slots_are_refused_wherever_they_stand() {
         "ZRANGESTORE A B 0 1",
         "SDIFF A B",
     ] {
-        let words: Vec<&str> = line
-            .split(' ')
-            .map(|word| match word {
-                "A" => a.as_str(),
-                "B" => b.as_str(),
-                other => other,
-            })
-            .collect();
-        let reply = client.command(&words);
+        let reply = client.line_on(line, [&a, &b]);
         assert_eq!(reply.error(), "CROSSSLOT Keys in request don't hash to the same slot", "{line}");
     }
     let data = fake.received(|received| received.has_key(&a) || received.has_key(&b));

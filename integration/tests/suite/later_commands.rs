@@ -69,19 +69,7 @@ fn t39_new_commands_for_several_keys_are_not_cut() {
         "TDIGEST.MERGE A 1 B",
         "CMS.MERGE A 1 B",
     ] {
-        let words: Vec<&str> = line
-            .split(' ')
-            .map(|word| {
-                if word == "A" {
-                    &a
-                } else if word == "B" {
-                    &b
-                } else {
-                    word
-                }
-            })
-            .collect();
-        let reply = client.command(&words);
+        let reply = client.line_on(line, [&a, &b]);
         assert_eq!(reply.error(), "CROSSSLOT Keys in request don't hash to the same slot", "{line}");
     }
 }

@@ -330,10 +330,11 @@ fn run_stage(stage: Stage) {
             let now = gauges(&pointsman);
             check(now == before, (now, before))
         });
-        eventually("of its own connections at most one is kept", || {
-            let pinned = pointsman.metrics().sum("pointsman_pinned_connections", &[]);
-            check(pinned <= 1.0, pinned)
-        });
+        pointsman.wait_for(
+            "of its own connections at most one is kept",
+            "pointsman_pinned_connections",
+            |pinned| pinned <= 1.0,
+        );
         // What was only queued is not executed, and nobody finds it open.
         if stage == Stage::Multi {
             assert_eq!(fake.change(|world| world.value(&scene.key)).as_deref(), Some("before"));

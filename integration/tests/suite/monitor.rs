@@ -1,7 +1,6 @@
 //! T68: MONITOR shows what the clients of all workers send, in Redis' form, and nobody waits for it.
 
 use pointsman_integration::client::words;
-use pointsman_integration::eventually::{check, eventually};
 use pointsman_integration::{Client, Cluster, Pointsman, RedisServer, Reply, Setup};
 
 /// A line without its time and without who sent it.
@@ -139,15 +138,9 @@ fn t68_nobody_waits_for_a_monitor() {
     }
     assert_eq!(shown + missing, sent);
     assert!(shown > 0 && missing > 0, "{shown} shown, {missing} not");
-    eventually("a monitor is counted", || {
-        let monitors = pointsman.metrics().sum("pointsman_monitors", &[]);
-        check(monitors == 1.0, monitors)
-    });
+    pointsman.wait_for("a monitor is counted", "pointsman_monitors", |monitors| monitors == 1.0);
     drop(deaf);
-    eventually("a monitor that left is forgotten", || {
-        let monitors = pointsman.metrics().sum("pointsman_monitors", &[]);
-        check(monitors == 0.0, monitors)
-    });
+    pointsman.wait_for("a monitor that left is forgotten", "pointsman_monitors", |monitors| monitors == 0.0);
     assert_eq!(client.line("GET flood"), Reply::bulk(&value));
 }
 

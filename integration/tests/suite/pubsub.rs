@@ -2,6 +2,7 @@
 
 use pointsman_integration::client::words;
 use pointsman_integration::eventually::{StopOnDrop, check, eventually, throughout};
+use pointsman_integration::logs::LOST;
 use pointsman_integration::{Client, Cluster, Pointsman, RedisServer, Reply, Setup};
 use pointsman_protocol::Slot;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,8 +11,8 @@ use std::time::Duration;
 
 /// Both protocols: what a push begins with, and whether HELLO 3 is said first.
 const PROTOCOLS: [(char, bool); 2] = [('*', false), ('>', true)];
-/// Warnings that a lost connection may cause.
-const LOST: &[&str] = &["subscri", "lost", "connect", "refused", "topology"];
+/// Warnings that a lost connection of subscriptions may cause beside those of any.
+const HEALED: &[&str] = &["subscri"];
 
 fn client(pointsman: &Pointsman, resp3: bool) -> Client {
     let mut client = pointsman.client();
@@ -38,15 +39,6 @@ fn expect(client: &mut Client, kind: char, words: &[&str]) {
     assert_eq!(client.read(), frame(kind, words).as_str());
 }
 
-/// The next reply or message, if one comes within `span`.
-fn hear(client: &mut Client, span: Duration) -> Option<Reply> {
-    let timeout = client.stream().read_timeout().expect("a timeout is set");
-    client.stream().set_read_timeout(Some(span)).expect("a timeout can be set");
-    let heard = client.try_read().ok();
-    client.stream().set_read_timeout(timeout).expect("a timeout can be set");
-    heard
-}
-
 /// Publishes again and again until the subscriber hears it: while a subscription is on its way to
 /// another node it may miss messages, and nobody can tell from outside when it has arrived.
 #[track_caller]
@@ -56,7 +48,7 @@ fn until_heard(subscriber: &mut Client, word: &str, mut publish: impl FnMut(&str
         round += 1;
         let text = format!("{word} {round}");
         publish(&text);
-        while let Some(heard) = hear(subscriber, Duration::from_millis(50)) {
+        while let Some(heard) = subscriber.read_within(Duration::from_millis(50)) {
             if heard.0.windows(text.len()).any(|bytes| bytes == text.as_bytes()) {
                 return Ok(text);
             }
@@ -97,9 +89,8 @@ fn t62_t63_clients_share_channels_in_both_protocols() {
             expect(one, kind, &["message", "ps:b", "last"]);
         }
         drop((clients, leaver));
-        eventually("nothing is subscribed any more", || {
-            let left = pointsman.metrics().sum("pointsman_backend_subscriptions", &[]);
-            check(left == 0.0 && publisher.line("PUBLISH ps:a x") == Reply::number(0), left)
+        pointsman.wait_for("nothing is subscribed any more", "pointsman_backend_subscriptions", |left| {
+            left == 0.0 && publisher.line("PUBLISH ps:a x") == Reply::number(0)
         });
     }
 }
@@ -338,7 +329,8 @@ fn t64_a_shard_channel_follows_its_slot() {
 #[test]
 fn t64_no_message_comes_twice_when_connections_are_killed() {
     let cluster = Cluster::start(3, 0);
-    let pointsman = Setup::cluster(cluster.addresses()).with(|setup| setup.workers = 2).allow(LOST).start();
+    let pointsman =
+        Setup::cluster(cluster.addresses()).with(|setup| setup.workers = 2).allow(LOST).allow(HEALED).start();
     let mut subscriber = client(&pointsman, true);
     subscriber.line("SUBSCRIBE home:c");
     let stop = AtomicBool::new(false);
@@ -357,9 +349,8 @@ fn t64_no_message_comes_twice_when_connections_are_killed() {
             for node in cluster.nodes() {
                 node.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
             }
-            eventually("it stands again", || {
-                let again = pointsman.metrics().sum("pointsman_resubscriptions_total", &[]);
-                check(again >= f64::from(round), again)
+            pointsman.wait_for("it stands again", "pointsman_resubscriptions_total", |again| {
+                again >= f64::from(round)
             });
         }
         drop(stopping);
@@ -404,7 +395,8 @@ fn t66_keyspace_events_of_all_primaries() {
 #[test]
 fn t64_messages_flow_again_when_subscriber_connections_are_killed() {
     let cluster = Cluster::start(3, 0);
-    let pointsman = Setup::cluster(cluster.addresses()).with(|setup| setup.workers = 2).allow(LOST).start();
+    let pointsman =
+        Setup::cluster(cluster.addresses()).with(|setup| setup.workers = 2).allow(LOST).allow(HEALED).start();
     let mut publisher = pointsman.client();
     for (kind, resp3) in PROTOCOLS {
         let mut subscriber = client(&pointsman, resp3);
@@ -416,9 +408,8 @@ fn t64_messages_flow_again_when_subscriber_connections_are_killed() {
             for node in cluster.nodes() {
                 node.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
             }
-            eventually("all three stand again", || {
-                let now = pointsman.metrics().sum("pointsman_resubscriptions_total", &[]);
-                check(now >= lost + 3.0, now)
+            pointsman.wait_for("all three stand again", "pointsman_resubscriptions_total", |now| {
+                now >= lost + 3.0
             });
             let text = format!("round {round}");
             publisher.command(&["PUBLISH", "kill:c", &text]);
@@ -435,7 +426,7 @@ fn t64_messages_flow_again_when_subscriber_connections_are_killed() {
 #[test]
 fn t64_a_failover_is_survived() {
     let mut cluster = Cluster::start_with(3, 1, &["--cluster-node-timeout", "1500"]);
-    let pointsman = Setup::cluster(cluster.addresses()).allow(LOST).allow(&["time"]).start();
+    let pointsman = Setup::cluster(cluster.addresses()).allow(LOST).allow(HEALED).allow(&["time"]).start();
     let mut publisher = pointsman.client();
     let mut subscriber = client(&pointsman, true);
     // The node that both the channel and the shard channel are subscribed at.
@@ -525,6 +516,7 @@ fn a_subscription_that_cannot_be_made_is_an_error_in_its_place() {
     let pointsman = Setup::cluster(cluster.addresses())
         .with(|setup| setup.request_timeout_ms = 500)
         .allow(LOST)
+        .allow(HEALED)
         .allow(&["time"])
         .start();
     let mut one = client(&pointsman, true);

@@ -8,12 +8,10 @@
 use pointsman_integration::client::words;
 use pointsman_integration::eventually::{check, eventually};
 use pointsman_integration::fake::{Act, Rule, key_on};
+use pointsman_integration::logs::LOST;
 use pointsman_integration::{Client, Fake, Pointsman, Reply, Setup};
 use pointsman_protocol::Slot;
 use std::thread;
-
-/// Warnings that broken connections and refused words may cause.
-const LOST: &[&str] = &["lost", "closed", "connect", "reach", "refus", "refresh", "topology", "reset"];
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq)]

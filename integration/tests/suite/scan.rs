@@ -3,6 +3,7 @@
 
 use pointsman_integration::client::words;
 use pointsman_integration::eventually::{check, eventually, within};
+use pointsman_integration::logs::LOST;
 use pointsman_integration::mover::{during, slots_of};
 use pointsman_integration::{Client, Cluster, Fake, Pointsman, Random, RedisServer, Reply, Setup};
 use pointsman_protocol::Slot;
@@ -240,7 +241,8 @@ fn t69_every_key_while_a_primary_fails_over() {
     let mut cluster = Cluster::start_with(3, 1, &["--cluster-node-timeout", "1500"]);
     let pointsman = Setup::cluster(cluster.addresses())
         .with(|setup| setup.request_timeout_ms = 500)
-        .allow(&["lost", "closed", "connect", "refused", "reset", "refresh", "topology", "time", "node"])
+        .allow(LOST)
+        .allow(&["time", "node"])
         .start();
     let keys = numbered(2000);
     fill(&pointsman, &keys);

@@ -2,6 +2,7 @@
 //! uncut command; those that must be atomic are refused.
 
 use pointsman_integration::fake::{Act, Rule, key_on};
+use pointsman_integration::logs::LOST;
 use pointsman_integration::{Cluster, Fake, Reply, Setup};
 
 #[test]
@@ -77,10 +78,8 @@ fn t38_a_part_that_fails_makes_one_plain_error() {
 fn t38_one_shard_away_fails_the_whole_mget() {
     let fake = Fake::start(2, 0);
     let (there, away) = (key_on(0, 2, "t38away", 0), key_on(1, 2, "t38away", 0));
-    let pointsman = Setup::cluster(fake.addresses())
-        .with(|setup| setup.request_timeout_ms = 300)
-        .allow(&["lost", "closed", "connect", "refused", "refresh", "topology"])
-        .start();
+    let pointsman =
+        Setup::cluster(fake.addresses()).with(|setup| setup.request_timeout_ms = 300).allow(LOST).start();
     let mut client = pointsman.client();
     client.command(&["MSET", &there, "1", &away, "2"]);
     fake.take_down(1);
@@ -130,16 +129,8 @@ fn t39_what_must_be_atomic_is_not_cut() {
         "PFMERGE A B",
         "COPY A B",
     ] {
-        let words: Vec<&str> = line
-            .split(' ')
-            .map(|word| match word {
-                "A" => a.as_str(),
-                "B" => b.as_str(),
-                other => other,
-            })
-            .collect();
-        let reply = client.command(&words);
-        assert_eq!(reply, "-CROSSSLOT Keys in request don't hash to the same slot\r\n", "{words:?}");
+        let reply = client.line_on(line, [&a, &b]);
+        assert_eq!(reply, "-CROSSSLOT Keys in request don't hash to the same slot\r\n", "{line}");
     }
     // In one slot it is passed on; that the fake does not know it does not matter.
     client.command(&["MSETNX", "{t}1", "a", "{t}2", "b"]);

@@ -4,6 +4,7 @@
 use pointsman_integration::client::words;
 use pointsman_integration::eventually::{check, eventually, throughout};
 use pointsman_integration::fake::{Act, Received, Rule, key_on};
+use pointsman_integration::logs::LOST;
 use pointsman_integration::{Cluster, Fake, Reply, Setup};
 use pointsman_protocol::Slot;
 use std::time::Duration;
@@ -177,7 +178,7 @@ fn a_real_failover_is_followed() {
             setup.refresh_interval_ms = 500;
             setup.workers = 2;
         })
-        .allow(&["lost", "closed", "connect", "refused", "refresh", "topology", "reset"])
+        .allow(LOST)
         .start();
     let mut client = pointsman.client();
     let key = key_on(0, 3, "failover", 0);

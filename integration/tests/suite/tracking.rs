@@ -2,18 +2,16 @@
 
 use pointsman_integration::client::words;
 use pointsman_integration::eventually::{StopOnDrop, check, eventually, within};
+use pointsman_integration::logs::LOST;
 use pointsman_integration::mover::{Moves, during, slots_of};
 use pointsman_integration::random::Random;
 use pointsman_integration::{Client, Cluster, Pointsman, RedisServer, Reply, Setup};
 use pointsman_protocol::resp::reply;
 use std::collections::HashMap;
-use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// Warnings that a lost node may cause.
-const LOST: &[&str] = &["lost", "connect", "refused", "watched", "topology", "reached"];
 const FORGET_ALL: &str = ">2\r\n$10\r\ninvalidate\r\n_\r\n";
 
 fn resp3(pointsman: &Pointsman) -> Client {
@@ -133,10 +131,7 @@ fn t27_answers_are_those_of_one_server() {
         // T30
         assert_eq!(proxied.line("RESET"), "+RESET\r\n");
         assert_eq!(proxied.line("CLIENT GETREDIR"), Reply::number(-1));
-        eventually("nobody tracks", || {
-            let clients = pointsman.metrics().sum("pointsman_tracking_clients", &[]);
-            check(clients == 0.0, clients)
-        });
+        pointsman.wait_for("nobody tracks", "pointsman_tracking_clients", |clients| clients == 0.0);
     }
 }
 
@@ -303,6 +298,7 @@ fn t102_a_lost_connection_or_primary_clears_everything() {
             setup.refresh_interval_ms = 500;
         })
         .allow(LOST)
+        .allow(&["watched"])
         .start();
     let mut writer = pointsman.client();
     let (mut reader, mut listener) = (tracker(&pointsman, ""), tracker(&pointsman, "BCAST"));
@@ -350,10 +346,8 @@ fn t102_a_lost_connection_or_primary_clears_everything() {
     assert_eq!(reader.read(), FORGET_ALL);
     assert_eq!(listener.read(), FORGET_ALL);
     heals(&mut reader, &mut writer);
-    eventually("the loss is counted", || {
-        let lost = pointsman.metrics().sum("pointsman_tracking_connections_lost_total", &[]);
-        check(lost >= 3.0, lost)
-    });
+    pointsman
+        .wait_for("the loss is counted", "pointsman_tracking_connections_lost_total", |lost| lost >= 3.0);
     let primary = cluster.primary_of("lost:a");
     read_all(&mut reader);
     cluster.node_mut(primary).kill();
@@ -392,20 +386,10 @@ impl Cache {
 
     /// Takes what has been told so far.
     fn drain(&mut self) {
-        let stream = self.client.stream();
-        stream.set_read_timeout(Some(Duration::from_millis(1))).expect("a timeout can be set");
-        loop {
-            match self.client.try_read() {
-                Ok(push) => {
-                    assert_eq!(push.0[0], b'>', "{push}");
-                    self.hear(&push);
-                }
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
-                Err(error) => panic!("{error}"),
-            }
+        while let Some(push) = self.client.read_within(Duration::from_millis(1)) {
+            assert_eq!(push.0[0], b'>', "{push}");
+            self.hear(&push);
         }
-        let stream = self.client.stream();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout can be set");
     }
 
     /// Reads keys with one pipeline and keeps their values, in the order in which all that comes comes.
@@ -526,10 +510,7 @@ fn t25_t101_an_invalidation_waits_for_the_reply() {
             check(keys >= 2.0 && waits <= 1.0, (keys, waits))
         });
         writer.command(&["SET", &quick, "new"]);
-        eventually("the change was told", || {
-            let keys = pointsman.metrics().sum("pointsman_tracking_keys", &[]);
-            check(keys == 1.0, keys)
-        });
+        pointsman.wait_for("the change was told", "pointsman_tracking_keys", |keys| keys == 1.0);
         cluster.node(0).thaw();
         assert_eq!(reader.read(), "_\r\n");
         assert_eq!(reader.read(), "$3\r\nold\r\n");

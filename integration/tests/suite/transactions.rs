@@ -285,10 +285,8 @@ fn t50_a_lost_connection_aborts_what_was_watched_on_it() {
     for node in cluster.primaries() {
         cluster.node(node).client().line("CLIENT KILL TYPE normal SKIPME yes");
     }
-    eventually("the proxy has noticed", || {
-        let connections = pointsman.metrics().sum("pointsman_pinned_connections", &[]);
-        if connections == 0.0 { Ok(()) } else { Err(connections) }
-    });
+    pointsman
+        .wait_for("the proxy has noticed", "pointsman_pinned_connections", |connections| connections == 0.0);
     let all = client.pipeline(&[words(&["MULTI"]), words(&["INCR", "t50"]), words(&["EXEC"])]);
     assert!(all[2].is_null(), "{}", all[2]);
     let all = client.pipeline(&[words(&["MULTI"]), words(&["INCR", "t50"]), words(&["EXEC"])]);

@@ -23,11 +23,8 @@ fn pair(key: &str, value: &str) -> Reply {
 /// Clients that keep vigil, as the metrics tell.
 #[track_caller]
 fn wait_for_vigils(pointsman: &Pointsman, count: u64) {
-    eventually("so many clients wait for keys of several slots", || {
-        match pointsman.metrics().sum("pointsman_vigils", &[]) {
-            vigils if vigils == count as f64 => Ok(()),
-            vigils => Err(vigils),
-        }
+    pointsman.wait_for("so many clients wait for keys of several slots", "pointsman_vigils", |vigils| {
+        vigils == count as f64
     });
 }
 

@@ -96,19 +96,12 @@ fn t53_wait_counts_the_copies_of_what_its_client_wrote() {
 fn t53_t55_a_wait_for_ever_ends_with_its_client_or_by_another() {
     let cluster = Cluster::start(3, 0);
     let pointsman = Setup::cluster(cluster.addresses()).start();
-    let blocked = |count: i64| {
-        eventually("so many connections wait at the nodes", || {
-            let told = |node: &usize| cluster.node(*node).info("clients", "blocked_clients").unwrap();
-            let sum: i64 = cluster.primaries().iter().map(|node| told(node).parse::<i64>().unwrap()).sum();
-            if sum == count { Ok(()) } else { Err(sum) }
-        });
-    };
     let mut leaving = pointsman.client();
     leaving.send(&["WAIT", "1", "0"]);
-    blocked(3);
+    cluster.wait_for_blocked(3);
     assert_eq!(pointsman.metrics().sum("pointsman_blocked_clients", &[]), 1.0);
     drop(leaving);
-    blocked(0);
+    cluster.wait_for_blocked(0);
     let (mut waiting, mut other) = (pointsman.client(), pointsman.client());
     let id = waiting.line("CLIENT ID").int();
     waiting.line("SET t53e 1");
@@ -116,12 +109,12 @@ fn t53_t55_a_wait_for_ever_ends_with_its_client_or_by_another() {
         [("TIMEOUT", ":0\r\n"), ("ERROR", "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n")]
     {
         waiting.send(&["WAIT", "1", "0"]);
-        blocked(1);
+        cluster.wait_for_blocked(1);
         assert_eq!(other.line(&format!("CLIENT UNBLOCK {id} {reason}")).int(), 1);
         let reply = waiting.read();
         assert!(reply == told, "{reason}: {reply}");
     }
-    blocked(0);
+    cluster.wait_for_blocked(0);
 }
 
 #[test]

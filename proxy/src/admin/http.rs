@@ -3,7 +3,6 @@
 
 use super::counters::Registry;
 use super::metrics;
-use crate::route::read::LAG_UNKNOWN;
 use crate::topology::publish::Published;
 use crate::topology::refresh::RefreshCounters;
 use async_trait::async_trait;
@@ -64,7 +63,7 @@ impl Status {
 }
 
 fn backend_json(backend: &BackendStatus) -> Value {
-    let snapshot = backend.published.load();
+    let (snapshot, now) = (backend.published.load(), backend.published.clock());
     let topology = &snapshot.topology;
     let node_json = |node| {
         let node = topology.node(node);
@@ -79,10 +78,11 @@ fn backend_json(backend: &BackendStatus) -> Value {
                 .replicas
                 .iter()
                 .map(|node| {
-                    let lag = snapshot.lag(*node).load(Ordering::Relaxed);
+                    let copy = snapshot.copy(*node);
                     let mut replica = node_json(*node);
-                    replica["eligible"] = json!(lag != LAG_UNKNOWN);
-                    replica["lag_bytes"] = if lag == LAG_UNKNOWN { Value::Null } else { json!(lag) };
+                    replica["eligible"] = json!(copy.lag_bytes().is_some());
+                    replica["lag_bytes"] = json!(copy.lag_bytes());
+                    replica["lag_ms"] = json!(copy.age(now).map(|age| age / 1000));
                     replica
                 })
                 .collect();

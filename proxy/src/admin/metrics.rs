@@ -3,12 +3,10 @@
 use super::counters::{LATENCY_BOUNDS_US, Outcome, WorkerCounters};
 use super::http::Status;
 use crate::client::state::Class;
-use crate::route::read::LAG_UNKNOWN;
 use crate::route::retry::Cause;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Encoder, TextEncoder};
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 
 /// The whole page.
 pub fn page(status: &Status) -> Vec<u8> {
@@ -393,6 +391,11 @@ fn topologies(status: &Status, families: &mut Vec<MetricFamily>) {
         "pointsman_replica_lag_bytes",
         "Bytes a replica is behind its primary; absent while unknown.",
     );
+    let mut age_of = Family::new(
+        gauge,
+        "pointsman_replica_lag_seconds",
+        "How long ago the replica had everything that its primary had; known to one lag.interval_ms.",
+    );
     let mut eligible = Family::new(
         gauge,
         "pointsman_replica_in_step",
@@ -404,7 +407,7 @@ fn topologies(status: &Status, families: &mut Vec<MetricFamily>) {
         "Topology refreshes, by what asked for them and how they ended.",
     );
     for backend in &status.backends {
-        let snapshot = backend.published.load();
+        let (snapshot, now) = (backend.published.load(), backend.published.clock());
         let name = [("backend", &*backend.name)];
         epoch.add(&name, snapshot.topology.epoch().0 as f64);
         version.add(&name, snapshot.version as f64);
@@ -412,18 +415,21 @@ fn topologies(status: &Status, families: &mut Vec<MetricFamily>) {
         for node in snapshot.topology.shards().iter().flat_map(|shard| &shard.replicas) {
             let address = snapshot.topology.node(*node).address.to_string();
             let labels = [("backend", &*backend.name), ("node", address.as_str())];
-            let behind = snapshot.lag(*node).load(Ordering::Relaxed);
-            if behind != LAG_UNKNOWN {
-                lag.add(&labels, behind as f64);
+            let copy = snapshot.copy(*node);
+            if let Some(bytes) = copy.lag_bytes() {
+                lag.add(&labels, bytes as f64);
             }
-            eligible.add(&labels, f64::from(u8::from(behind != LAG_UNKNOWN)));
+            if let Some(age) = copy.age(now) {
+                age_of.add(&labels, age as f64 / 1e6);
+            }
+            eligible.add(&labels, f64::from(u8::from(copy.lag_bytes().is_some())));
         }
         for ((reason, outcome), count) in backend.refreshes.all() {
             refreshes
                 .add(&[("backend", &*backend.name), ("reason", reason), ("outcome", outcome)], count as f64);
         }
     }
-    for family in [epoch, version, slots, lag, eligible, refreshes] {
+    for family in [epoch, version, slots, lag, age_of, eligible, refreshes] {
         family.into(families);
     }
 }

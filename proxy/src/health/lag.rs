@@ -1,21 +1,25 @@
-//! Samples how far each replica is behind its primary, in bytes of the replication stream.
+//! Samples how far each replica is behind its primary, in bytes of the replication stream and in time.
 //!
 //! A replica may be read from only while this is known: it follows the shard's primary, its link is
-//! up, it is not in the middle of a full copy, and the sample is fresh. Everything else is
-//! [`LAG_UNKNOWN`]. The replica is asked before the primary, so the figure errs towards too much.
+//! up, it is not in the middle of a full copy, and the sample is fresh. Everything else is unknown.
+//! The primary is asked first: what a replica then has of it is at least as old as that question ([`Offsets`]). The
+//! figure in bytes may be too small by what was written during one round trip.
+//!
+//! Shards are asked at the same time, and a node that does not answer within about one interval has not told
+//! anything in this round: nobody's figures wait for a frozen one.
 
+use super::freshness::Offsets;
 use crate::route::read::LAG_UNKNOWN;
 use crate::topology::fetch::{Control, text};
 use crate::topology::publish::{Published, Snapshot};
 use pointsman_config::Backend;
 use pointsman_protocol::HostPort;
-use pointsman_protocol::topology::NodeIndex;
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use pointsman_protocol::topology::{NodeIndex, Shard};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 /// What a node says of its replication.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,66 +64,128 @@ pub fn lag(primary: &Replication, replica: &Replication) -> u64 {
     }
 }
 
-/// A node's answer, and the connection it came by, to be used again.
-type Sample = (HostPort, Result<(Replication, Control), String>);
+/// What one round of one shard found out.
+#[derive(Debug)]
+struct Told {
+    /// When the primary was asked, and what it said.
+    primary: Option<(u64, Replication)>,
+    /// What the replicas said, by address.
+    replicas: HashMap<HostPort, Replication>,
+}
+
+/// What is kept between rounds.
+#[derive(Debug, Default)]
+struct Kept {
+    /// By the address of a primary.
+    offsets: HashMap<HostPort, Offsets>,
+    /// When each replica was last compared with its primary, in microseconds of the backend's clock.
+    compared: HashMap<HostPort, u64>,
+}
+
+/// A node is given at least this long to answer, however short the interval.
+const PATIENCE_MIN: Duration = Duration::from_millis(250);
+
+/// Connections that are not in use, by node.
+type Free = Arc<Mutex<HashMap<HostPort, Control>>>;
 
 /// Samples one backend, forever.
 pub async fn run(backend: Backend, published: Arc<Published>) {
-    let mut connections: HashMap<HostPort, Control> = HashMap::new();
-    let mut fresh: HashMap<HostPort, Instant> = HashMap::new();
+    let (backend, free) = (Arc::new(backend), Free::default());
+    let mut kept = Kept::default();
     loop {
         let began = Instant::now();
         let snapshot = published.load();
-        let (mut replicas, mut primaries) = (Vec::new(), Vec::new());
+        let address = |node: NodeIndex| snapshot.topology.node(node).address.clone();
+        let mut rounds = JoinSet::new();
+        let mut nodes = HashSet::new();
         for shard in snapshot.topology.shards().iter().filter(|shard| !shard.replicas.is_empty()) {
-            primaries.push(address(&snapshot, shard.primary));
-            replicas.extend(shard.replicas.iter().map(|node| address(&snapshot, *node)));
+            let replicas: Vec<HostPort> = shard.replicas.iter().map(|node| address(*node)).collect();
+            nodes.extend(replicas.iter().cloned().chain([address(shard.primary)]));
+            let primary = address(shard.primary);
+            rounds.spawn(round(primary, replicas, backend.clone(), published.clone(), free.clone()));
         }
-        connections.retain(|node, _| primaries.contains(node) || replicas.contains(node));
-        fresh.retain(|node, _| replicas.contains(node));
-        let mut told = sample(&replicas, &backend, &mut connections).await;
-        told.extend(sample(&primaries, &backend, &mut connections).await);
-        if primaries.iter().any(|node| told.get(node).is_some_and(|told| told.is_replica)) {
-            published.request_refresh("demoted");
+        lock(&free).retain(|node, _| nodes.contains(node));
+        kept.offsets.retain(|node, _| nodes.contains(node));
+        kept.compared.retain(|node, _| nodes.contains(node));
+        while let Some(round) = rounds.join_next().await {
+            let Ok((primary, told)) = round else { continue };
+            if told.primary.as_ref().is_some_and(|(_, primary)| primary.is_replica) {
+                published.request_refresh("demoted");
+            }
+            // The view may have been replaced meanwhile; what was told is of nodes, not of a view.
+            let now = published.clock();
+            published
+                .record_lags(|snapshot| kept.record(snapshot, &primary, &told, now, backend.lag.stale_after));
         }
-        // The view may have been replaced meanwhile; what was told is of nodes, not of a view.
-        published.record_lags(|snapshot| record(snapshot, &told, &mut fresh, began, backend.lag.stale_after));
         sleep_until(began + backend.lag.interval).await;
     }
 }
 
-fn address(snapshot: &Snapshot, node: NodeIndex) -> HostPort {
-    snapshot.topology.node(node).address.clone()
+/// Asks one shard: its primary, then its replicas at once.
+async fn round(
+    primary: HostPort,
+    replicas: Vec<HostPort>,
+    backend: Arc<Backend>,
+    published: Arc<Published>,
+    free: Free,
+) -> (HostPort, Told) {
+    let asked_at = published.clock();
+    let answer = ask_in_time(&primary, &backend, &free).await;
+    let mut told = Told { primary: answer.map(|answer| (asked_at, answer)), replicas: HashMap::new() };
+    let mut asking = JoinSet::new();
+    for node in replicas {
+        let (backend, free) = (backend.clone(), free.clone());
+        asking.spawn(async move {
+            let answer = ask_in_time(&node, &backend, &free).await;
+            (node, answer)
+        });
+    }
+    while let Some(joined) = asking.join_next().await {
+        if let Ok((node, Some(answer))) = joined {
+            told.replicas.insert(node, answer);
+        }
+    }
+    (primary, told)
 }
 
-/// Writes what is known now. A sample that failed for want of an answer leaves the last one standing
-/// until it is too old; one that says "not in step" counts at once.
-fn record(
-    snapshot: &Snapshot,
-    told: &HashMap<HostPort, Replication>,
-    fresh: &mut HashMap<HostPort, Instant>,
-    now: Instant,
-    stale_after: Duration,
-) {
-    for shard in snapshot.topology.shards() {
-        let primary = told.get(&snapshot.topology.node(shard.primary).address);
-        for node in &shard.replicas {
-            let address = &snapshot.topology.node(*node).address;
-            let cell = snapshot.lag(*node);
-            match (primary, told.get(address)) {
-                (Some(primary), Some(replica)) => {
-                    cell.store(lag(primary, replica), Ordering::Relaxed);
-                    fresh.insert(address.clone(), now);
-                }
+impl Kept {
+    /// Writes what is known now of a primary's replicas. A sample that failed for want of an answer leaves the last
+    /// one standing until it is too old; one that says "not in step" counts at once.
+    fn record(
+        &mut self,
+        snapshot: &Snapshot,
+        primary: &HostPort,
+        told: &Told,
+        now: u64,
+        stale_after: Duration,
+    ) {
+        let offsets = self.offsets.entry(primary.clone()).or_default();
+        if let Some((asked_at, primary)) = &told.primary
+            && let (false, Some(offset)) = (primary.is_replica, primary.offset)
+        {
+            offsets.note(primary.history.as_deref(), *asked_at, offset);
+        }
+        let topology = &snapshot.topology;
+        let follows = |shard: &&Shard| topology.node(shard.primary).address == *primary;
+        let replicas = topology.shards().iter().filter(follows).flat_map(|shard| &shard.replicas);
+        for node in replicas {
+            let address = &topology.node(*node).address;
+            let copy = snapshot.copy(*node);
+            match (&told.primary, told.replicas.get(address)) {
+                (Some((_, primary)), Some(replica)) => match lag(primary, replica) {
+                    LAG_UNKNOWN => copy.set_unknown(),
+                    lag => {
+                        let fresh_at = replica.offset.and_then(|offset| offsets.fresh_at(offset));
+                        copy.set(lag, fresh_at.unwrap_or(0));
+                        self.compared.insert(address.clone(), now);
+                    }
+                },
                 // The replica itself says that it is out of step.
-                (None, Some(replica)) if !replica.link_up || replica.syncing => {
-                    cell.store(LAG_UNKNOWN, Ordering::Relaxed)
-                }
+                (None, Some(replica)) if !replica.link_up || replica.syncing => copy.set_unknown(),
                 _ => {
-                    let is_fresh =
-                        fresh.get(address).is_some_and(|sampled| now.duration_since(*sampled) < stale_after);
-                    if !is_fresh {
-                        cell.store(LAG_UNKNOWN, Ordering::Relaxed);
+                    let age = self.compared.get(address).map(|compared| now.saturating_sub(*compared));
+                    if age.is_none_or(|age| u128::from(age) >= stale_after.as_micros()) {
+                        copy.set_unknown();
                     }
                 }
             }
@@ -127,32 +193,27 @@ fn record(
     }
 }
 
-/// Asks all of `nodes` at once; those that do not answer are missing from the result.
-async fn sample(
-    nodes: &[HostPort],
-    backend: &Backend,
-    connections: &mut HashMap<HostPort, Control>,
-) -> HashMap<HostPort, Replication> {
-    let mut asking: JoinSet<Sample> = JoinSet::new();
-    for node in nodes {
-        let (node, backend, connection) = (node.clone(), backend.clone(), connections.remove(node));
-        asking.spawn(async move {
-            let answer = ask(&node, &backend, connection).await;
-            (node, answer)
-        });
-    }
-    let mut told = HashMap::new();
-    while let Some(joined) = asking.join_next().await {
-        match joined {
-            Ok((node, Ok((replication, connection)))) => {
-                connections.insert(node.clone(), connection);
-                told.insert(node, replication);
-            }
-            Ok((node, Err(error))) => tracing::debug!(%node, error, "a node's replication state is unknown"),
-            Err(error) => tracing::debug!(%error, "sampling failed"),
+fn lock(free: &Free) -> MutexGuard<'_, HashMap<HostPort, Control>> {
+    free.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a node says of its replication; `None` if it does not in time.
+async fn ask_in_time(node: &HostPort, backend: &Backend, free: &Free) -> Option<Replication> {
+    let connection = lock(free).remove(node);
+    match timeout(backend.lag.interval.max(PATIENCE_MIN), ask(node, backend, connection)).await {
+        Ok(Ok((replication, connection))) => {
+            lock(free).insert(node.clone(), connection);
+            Some(replication)
+        }
+        Ok(Err(error)) => {
+            tracing::debug!(%node, error, "a node's replication state is unknown");
+            None
+        }
+        Err(_) => {
+            tracing::debug!(%node, "a node does not tell its replication state in time");
+            None
         }
     }
-    told
 }
 
 async fn ask(
@@ -172,6 +233,7 @@ async fn ask(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pointsman_protocol::topology::{Node, TopologyBuilder};
 
     const PRIMARY: &str =
         "role:master\r\nconnected_slaves:1\r\nmaster_replid:a\r\nmaster_repl_offset:1000\r\n";
@@ -207,5 +269,47 @@ mod tests {
             "the primary was demoted"
         );
         assert_eq!(lag(&parse(""), &in_step), LAG_UNKNOWN);
+    }
+
+    fn view() -> (Snapshot, NodeIndex, HostPort) {
+        let node = |port| Node { id: None, address: HostPort::new("h", port), zone: None };
+        let mut builder = TopologyBuilder::new();
+        builder.shard(node(1), vec![node(2)], &[(0, 16383)]).expect("one shard");
+        let snapshot = Snapshot::new(1, builder.build(), None);
+        let replica = snapshot.topology.find(&HostPort::new("h", 2)).expect("it is there");
+        (snapshot, replica, HostPort::new("h", 1))
+    }
+
+    // T72: what is known of a replica, round by round.
+    #[test]
+    fn t72_a_round_tells_bytes_and_age_or_that_nothing_is_known() {
+        let (snapshot, node, address) = view();
+        let replica_at = HostPort::new("h", 2);
+        let stale_after = Duration::from_micros(1_000);
+        let offset = |offset: u64| parse(&format!("role:master\r\nmaster_repl_offset:{offset}\r\n"));
+        let answers = |link: &str, offset: u64| replica(link, 0, &format!("slave_repl_offset:{offset}\r\n"));
+        let mut kept = Kept::default();
+        // At, the primary's offset, the replica's link and offset; then bytes behind and the age at that moment.
+        for (at, primary, told, lag, age) in [
+            (100, Some(50), Some(("up", 50)), Some(0), Some(10)),
+            (200, Some(90), Some(("up", 60)), Some(30), Some(110)),
+            (300, Some(120), Some(("up", 90)), Some(30), Some(110)),
+            (400, None, None, Some(30), Some(210)),
+            (500, None, Some(("down", 90)), None, None),
+            (600, Some(130), Some(("up", 130)), Some(0), Some(10)),
+            (1_500, Some(130), None, Some(0), Some(910)),
+            (1_600, Some(130), None, None, None),
+        ] {
+            let round = Told {
+                primary: primary.map(|primary| (at - 10, offset(primary))),
+                replicas: told
+                    .map(|(link, offset)| (replica_at.clone(), answers(link, offset)))
+                    .into_iter()
+                    .collect(),
+            };
+            kept.record(&snapshot, &address, &round, at, stale_after);
+            let copy = snapshot.copy(node);
+            assert_eq!((copy.lag_bytes(), copy.age(at)), (lag, age), "at {at}");
+        }
     }
 }

@@ -14,29 +14,70 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// One view: the topology, and how far each node lags behind its primary.
+/// How fresh a node's copy is. Written by the sampler, read by workers.
+#[derive(Debug)]
+pub struct Copy {
+    /// Bytes of the replication stream that it is behind, or [`LAG_UNKNOWN`].
+    pub lag_bytes: AtomicU64,
+    /// Everything that its primary had acknowledged at this moment of the backend's clock, in microseconds, is in
+    /// it; 0 if that is not known.
+    pub fresh_at: AtomicU64,
+}
+
+impl Default for Copy {
+    fn default() -> Copy {
+        Copy { lag_bytes: AtomicU64::new(LAG_UNKNOWN), fresh_at: AtomicU64::new(0) }
+    }
+}
+
+impl Copy {
+    /// Notes both.
+    pub fn set(&self, lag_bytes: u64, fresh_at: u64) {
+        self.lag_bytes.store(lag_bytes, Ordering::Relaxed);
+        self.fresh_at.store(fresh_at, Ordering::Relaxed);
+    }
+
+    /// It must not be read from.
+    pub fn set_unknown(&self) {
+        self.set(LAG_UNKNOWN, 0);
+    }
+
+    /// Bytes it is behind; `None` while it must not be read from.
+    pub fn lag_bytes(&self) -> Option<u64> {
+        Some(self.lag_bytes.load(Ordering::Relaxed)).filter(|lag| *lag != LAG_UNKNOWN)
+    }
+
+    /// How old it is at `now`, in microseconds; `None` while that is not known.
+    pub fn age(&self, now: u64) -> Option<u64> {
+        self.lag_bytes()?;
+        Some(self.fresh_at.load(Ordering::Relaxed)).filter(|at| *at > 0).map(|at| now.saturating_sub(at))
+    }
+}
+
+/// One view: the topology, and how fresh each node's copy is.
 #[derive(Debug)]
 pub struct Snapshot {
     /// Grows with each view published, whatever the cluster's epoch.
     pub version: u64,
     /// Who owns what.
     pub topology: Topology,
-    /// Lag in bytes of each node, in the order of `topology.nodes()`; written by the sampler.
-    lags: Box<[AtomicU64]>,
+    /// Of each node, in the order of `topology.nodes()`.
+    copies: Box<[Copy]>,
     /// See [`Self::scan_tag`].
     tag: OnceLock<scan::Tag>,
 }
 
 impl Snapshot {
-    fn new(version: u64, topology: Topology, before: Option<&Snapshot>) -> Snapshot {
-        // What is known of a replica's lag stays known if it still follows the same primary.
-        let lags = (0..topology.nodes().len())
+    pub(crate) fn new(version: u64, topology: Topology, before: Option<&Snapshot>) -> Snapshot {
+        // What is known of a replica stays known if it still follows the same primary.
+        let copies = (0..topology.nodes().len())
             .map(|index| {
-                let node = NodeIndex(index as u16);
-                AtomicU64::new(before.map_or(LAG_UNKNOWN, |before| carried_lag(before, &topology, node)))
+                before
+                    .and_then(|before| carried_copy(before, &topology, NodeIndex(index as u16)))
+                    .unwrap_or_default()
             })
             .collect();
-        Snapshot { version, topology, lags, tag: OnceLock::new() }
+        Snapshot { version, topology, copies, tag: OnceLock::new() }
     }
 
     /// What stands for this topology in SCAN's cursors; found out when first asked for.
@@ -44,28 +85,25 @@ impl Snapshot {
         *self.tag.get_or_init(|| scan::tag(&self.topology))
     }
 
-    /// The lag of a node in bytes, or [`LAG_UNKNOWN`].
+    /// How fresh a node's copy is.
     #[inline]
-    pub fn lag(&self, node: NodeIndex) -> &AtomicU64 {
-        &self.lags[usize::from(node.0)]
+    pub fn copy(&self, node: NodeIndex) -> &Copy {
+        &self.copies[usize::from(node.0)]
     }
 }
 
-fn carried_lag(before: &Snapshot, topology: &Topology, node: NodeIndex) -> u64 {
+fn carried_copy(before: &Snapshot, topology: &Topology, node: NodeIndex) -> Option<Copy> {
     let followed = |topology: &Topology, node: NodeIndex| {
         let shard = topology.shards().iter().find(|shard| shard.replicas.contains(&node))?;
         Some(topology.node(shard.primary).address.clone())
     };
-    let address = &topology.node(node).address;
-    match before.topology.find(address) {
-        Some(old)
-            if followed(topology, node).is_some()
-                && followed(topology, node) == followed(&before.topology, old) =>
-        {
-            before.lag(old).load(Ordering::Relaxed)
-        }
-        _ => LAG_UNKNOWN,
-    }
+    let old = before.topology.find(&topology.node(node).address)?;
+    let primary = followed(topology, node)?;
+    (Some(primary) == followed(&before.topology, old)).then(|| {
+        let (copy, carried) = (before.copy(old), Copy::default());
+        carried.set(copy.lag_bytes.load(Ordering::Relaxed), copy.fresh_at.load(Ordering::Relaxed));
+        carried
+    })
 }
 
 /// See the module's head.
@@ -74,8 +112,9 @@ pub struct Published {
     current: ArcSwap<Snapshot>,
     version: AtomicU64,
     writing: Mutex<()>,
-    /// When lags were last sampled, in milliseconds since `started`; 0 = never.
+    /// When lags were last sampled, in microseconds since `started`; 0 = never.
     sampled: AtomicU64,
+    /// The beginning of the backend's clock, which all its workers and its sampler go by.
     started: Instant,
     /// How many databases the nodes have, as far as they told.
     databases: AtomicU16,
@@ -153,16 +192,25 @@ impl Published {
     pub fn record_lags(&self, record: impl FnOnce(&Snapshot)) {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         record(&self.current.load());
-        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.sampled.store(now.max(1), Ordering::Release);
+        self.sampled.store(self.clock().max(1), Ordering::Release);
+    }
+
+    /// The beginning of the backend's clock.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Microseconds since [`Self::started`].
+    pub fn clock(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
     /// True if the sampler wrote lags within the last `age`: a sampler that hangs must not leave
     /// replicas eligible.
     pub fn lags_are_fresh(&self, age: Duration) -> bool {
         let sampled = self.sampled.load(Ordering::Acquire);
-        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        sampled > 0 && now.saturating_sub(sampled) <= u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
+        sampled > 0
+            && self.clock().saturating_sub(sampled) <= u64::try_from(age.as_micros()).unwrap_or(u64::MAX)
     }
 
     /// Notes how many databases the nodes have.
@@ -238,14 +286,15 @@ mod tests {
         let lag_of_9 = |published: &Published| {
             let snapshot = published.load();
             let node = snapshot.topology.find(&HostPort::new("h", 9)).unwrap();
-            (snapshot.lag(node).load(Ordering::Relaxed), snapshot)
+            (snapshot.copy(node).lag_bytes(), snapshot)
         };
         let (lag, snapshot) = lag_of_9(&published);
-        assert_eq!(lag, LAG_UNKNOWN);
-        snapshot.lag(snapshot.topology.find(&HostPort::new("h", 9)).unwrap()).store(5, Ordering::Relaxed);
+        assert_eq!(lag, None);
+        snapshot.copy(snapshot.topology.find(&HostPort::new("h", 9)).unwrap()).set(5, 100);
         published.slot_moved(Slot::new(1).unwrap(), &HostPort::new("h", 4));
-        assert_eq!(lag_of_9(&published).0, 5);
+        assert_eq!(lag_of_9(&published).0, Some(5));
+        assert_eq!(lag_of_9(&published).1.copy(NodeIndex(1)).age(130), Some(30));
         published.publish(view(2, 3));
-        assert_eq!(lag_of_9(&published).0, LAG_UNKNOWN, "another primary");
+        assert_eq!(lag_of_9(&published).0, None, "another primary");
     }
 }

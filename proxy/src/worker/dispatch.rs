@@ -15,7 +15,7 @@ use crate::client::replies::Ticket;
 use crate::client::state::Class;
 use crate::route::failure::FailureKind;
 use crate::route::plan::{self, Plan, Refusal};
-use crate::route::read::pick_replica;
+use crate::route::read::{Bound, pick_replica};
 use crate::route::retry::Cause;
 use crate::route::split::{self, SplitKind};
 use crate::route::unknown;
@@ -225,14 +225,17 @@ impl Router {
             && client.writes_in_flight == 0
             // A replica may tell an old value after the primary told that it changed.
             && client.tracking.is_none();
-        let max_lag = any_copy.then_some(reads.max_lag_bytes);
+        let bound = any_copy.then(|| Bound {
+            bytes: reads.max_lag_bytes,
+            fresh_at: reads.max_lag.map_or(0, |age| self.now.saturating_sub(Self::micros(age)).max(1)),
+        });
         client.in_flight += 1;
         client.writes_in_flight += u32::from(request.traits.write);
         let (resp3, database) = (client.resp3, client.database);
         let Some(shard) = self.snapshot.topology.owner(slot) else {
             return self.park_new(request, Cause::ClusterDown, write);
         };
-        let (node, readonly) = match max_lag.and_then(|max_lag| self.replica_of(shard, max_lag)) {
+        let (node, readonly) = match bound.and_then(|bound| self.replica_of(shard, bound)) {
             Some(node) => {
                 request.traits.replica = true;
                 if let Some(client) = self.clients.get_mut(request.client.index as usize) {
@@ -271,14 +274,14 @@ impl Router {
     }
 
     /// The replica of a shard that may be read from now; `None` for the primary.
-    fn replica_of(&mut self, shard: ShardIndex, max_lag_bytes: u64) -> Option<NodeIndex> {
+    fn replica_of(&mut self, shard: ShardIndex, bound: Bound) -> Option<NodeIndex> {
         if !self.lag_is_fresh {
             return None;
         }
         self.turn = self.turn.wrapping_add(1);
         let replicas = &self.snapshot.topology.shard(shard).replicas;
-        let lags = replicas.iter().map(|node| self.snapshot.lag(*node));
-        pick_replica(lags, max_lag_bytes, self.turn).map(|place| replicas[place])
+        let copies = replicas.iter().map(|node| self.snapshot.copy(*node));
+        pick_replica(copies, bound, self.turn).map(|place| replicas[place])
     }
 
     /// Sends a command over several slots in parts, one a slot.

@@ -85,7 +85,7 @@ pub struct Router {
     pub(super) keys: Vec<KeyRef>,
     pub(super) scripts_seen: Seen,
     pub(super) counters: Arc<WorkerCounters>,
-    /// The clock of the turn, in microseconds since the worker's start.
+    /// The clock of the turn, in microseconds of the backend's clock.
     pub(super) now: u64,
     started: Instant,
     pub(super) random: u64,
@@ -141,7 +141,7 @@ impl Router {
                 scripts_seen: Seen::default(),
                 counters,
                 now: 0,
-                started: Instant::now(),
+                started: context.snapshots.started(),
                 random: seed | 1,
                 draining: false,
                 pause: None,
@@ -181,7 +181,7 @@ impl Router {
         }
     }
 
-    /// The clock of this turn, in microseconds since the worker's start.
+    /// The clock of this turn, in microseconds of the backend's clock.
     #[inline]
     pub fn now(&self) -> u64 {
         self.now

@@ -46,8 +46,9 @@ pub const REFUSED: &[Refused] = &[
               `{user1}name`, `{user1}visits`",
     },
     Refused {
-        what: "Between MULTI and EXEC: what goes to every shard, concerns other clients or changes the connection \
-               (DBSIZE, KEYS, SCAN, FLUSHALL, SCRIPT, CLIENT LIST, HELLO, AUTH, SUBSCRIBE)",
+        what: "Between MULTI and EXEC: what goes to every shard, may ask a node, concerns other clients or changes the \
+               connection (DBSIZE, KEYS, SCAN, FLUSHALL, SCRIPT, INFO, CONFIG GET and SET, COMMAND LIST, COMMAND DOCS, CLIENT LIST, \
+               HELLO, AUTH, SUBSCRIBE)",
         rows: &[],
         answers: &["is not available between MULTI and EXEC through the proxy"],
         examples: &[
@@ -55,6 +56,9 @@ pub const REFUSED: &[Refused] = &[
             &["MULTI", "SCAN 0"],
             &["MULTI", "FLUSHALL"],
             &["MULTI", "SCRIPT FLUSH"],
+            &["MULTI", "INFO"],
+            &["MULTI", "CONFIG GET maxmemory"],
+            &["MULTI", "COMMAND LIST FILTERBY MODULE x"],
             &["MULTI", "CLIENT LIST"],
             &["MULTI", "HELLO 3"],
             &["MULTI", "SUBSCRIBE a"],
