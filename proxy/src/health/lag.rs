@@ -3,13 +3,17 @@
 //! A replica may be read from only while this is known: it follows the shard's primary, its link is
 //! up, it is not in the middle of a full copy, and the sample is fresh. Everything else is
 //! [`LAG_UNKNOWN`]. The replica is asked before the primary, so the figure errs towards too much.
+//!
+//! A primary that says that it is a replica has the view refreshed. Where nodes have no cluster mode, primaries
+//! without replicas are asked for that alone: such a node goes on answering reads.
 
+use super::kept;
 use crate::route::read::LAG_UNKNOWN;
 use crate::topology::fetch::{Control, text};
 use crate::topology::publish::{Published, Snapshot};
-use pointsman_config::Backend;
+use pointsman_config::{Backend, BackendKind};
 use pointsman_protocol::HostPort;
-use pointsman_protocol::topology::NodeIndex;
+use pointsman_protocol::topology::{NodeIndex, Shard};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -67,11 +71,14 @@ type Sample = (HostPort, Result<(Replication, Control), String>);
 pub async fn run(backend: Backend, published: Arc<Published>) {
     let mut connections: HashMap<HostPort, Control> = HashMap::new();
     let mut fresh: HashMap<HostPort, Instant> = HashMap::new();
+    // In a cluster a demoted primary answers MOVED.
+    let is_cluster = matches!(backend.kind, BackendKind::Bundled(_) | BackendKind::Cluster(_));
     loop {
         let began = Instant::now();
         let snapshot = published.load();
         let (mut replicas, mut primaries) = (Vec::new(), Vec::new());
-        for shard in snapshot.topology.shards().iter().filter(|shard| !shard.replicas.is_empty()) {
+        let of_interest = |shard: &&Shard| !is_cluster || !shard.replicas.is_empty();
+        for shard in snapshot.topology.shards().iter().filter(of_interest) {
             primaries.push(address(&snapshot, shard.primary));
             replicas.extend(shard.replicas.iter().map(|node| address(&snapshot, *node)));
         }
@@ -137,7 +144,7 @@ async fn sample(
     for node in nodes {
         let (node, backend, connection) = (node.clone(), backend.clone(), connections.remove(node));
         asking.spawn(async move {
-            let answer = ask(&node, &backend, connection).await;
+            let answer = kept::ask(&node, &backend, connection, replication).await;
             (node, answer)
         });
     }
@@ -155,18 +162,10 @@ async fn sample(
     told
 }
 
-async fn ask(
-    node: &HostPort,
-    backend: &Backend,
-    connection: Option<Control>,
-) -> Result<(Replication, Control), String> {
-    let mut control = match connection {
-        Some(control) => control,
-        None => Control::connect(node, backend).await?,
-    };
+async fn replication(control: &mut Control) -> Result<Replication, String> {
     let answer = control.ask(&["INFO", "replication"]).await?;
     let info = text(&answer).ok_or("INFO did not answer text")?;
-    Ok((parse(&String::from_utf8_lossy(info)), control))
+    Ok(parse(&String::from_utf8_lossy(info)))
 }
 
 #[cfg(test)]
