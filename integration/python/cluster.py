@@ -5,11 +5,11 @@ import pathlib
 import shutil
 import subprocess
 import tempfile
-import time
 import unittest
 
 import redis
 from proxy import START_SECONDS, Pointsman, binary, free_ports
+from waiting import until
 
 
 class Cluster:
@@ -46,7 +46,7 @@ class Cluster:
                     stderr=subprocess.DEVNULL,
                 )
             )
-        self._until("the nodes answer", lambda: all(self._node(port).ping() for port in self.ports))
+        until("the nodes answer", lambda: all(self._answers(port) for port in self.ports), START_SECONDS)
         share = -(-self.SLOTS // self.SIZE)
         for index, port in enumerate(self.ports):
             node = self._node(port)
@@ -54,26 +54,20 @@ class Cluster:
             node.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
             node.execute_command("CLUSTER", "SET-CONFIG-EPOCH", index + 1)
             node.execute_command("CLUSTER", "MEET", "127.0.0.1", self.ports[0], buses[0])
-        self._until("the nodes agree", lambda: all(self._agrees(port) for port in self.ports))
+        until("the nodes agree", lambda: all(self._agrees(port) for port in self.ports), START_SECONDS)
 
     def _node(self, port):
         return redis.Redis(port=port, decode_responses=True)
 
+    def _answers(self, port):
+        try:
+            return self._node(port).ping()
+        except redis.RedisError:
+            return False
+
     def _agrees(self, port):
         info = self._node(port).cluster("INFO")
         return info["cluster_state"] == "ok" and int(info["cluster_known_nodes"]) == self.SIZE
-
-    def _until(self, what, holds):
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                if holds():
-                    return
-            except redis.RedisError:
-                pass
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{what}: not within {START_SECONDS} s")
-            time.sleep(0.02)
 
     def kill_subscribers(self):
         """Ends every connection that is subscribed to something, on all nodes."""

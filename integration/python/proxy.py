@@ -12,9 +12,10 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 import urllib.error
 import urllib.request
+
+from waiting import until
 
 WORKSPACE = pathlib.Path(__file__).resolve().parents[2]
 START_SECONDS = 20
@@ -84,14 +85,13 @@ class Pointsman:
 
     def _wait_until_ready(self):
         """True once it is ready; false if it found a port taken."""
-        deadline = time.monotonic() + START_SECONDS
-        while self.process.poll() is None:
-            if self._ready():
-                return True
-            if time.monotonic() > deadline:
-                self.process.kill()
-                raise TimeoutError(f"pointsman is not ready after {START_SECONDS} s:\n{self.output()}")
-            time.sleep(0.01)
+        try:
+            until("pointsman is ready", lambda: self.process.poll() is not None or self._ready(), START_SECONDS)
+        except AssertionError as error:
+            self.process.kill()
+            raise TimeoutError(f"{error}:\n{self.output()}") from None
+        if self.process.poll() is None:
+            return True
         if "in use" not in self.output():
             raise RuntimeError(f"pointsman ended at its start:\n{self.output()}")
         return False

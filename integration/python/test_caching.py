@@ -1,7 +1,6 @@
 """redis-py's client-side cache and its MONITOR, over a real cluster."""
 
 import threading
-import time
 import unittest
 from unittest import mock
 
@@ -9,8 +8,7 @@ import redis
 import redis.connection
 from cluster import at_cluster
 from redis.cache import CacheConfig
-
-SECONDS = 20
+from waiting import until
 
 pointsman = None
 
@@ -33,12 +31,6 @@ class Caching(unittest.TestCase):
         self.addCleanup(self.plain.close)
         self.addCleanup(self.cached.close)
 
-    def until(self, what, holds):
-        deadline = time.monotonic() + SECONDS
-        while not holds():
-            if time.monotonic() > deadline:
-                self.fail(f"{what}: not within {SECONDS} s")
-
     def test_t101_reads_come_from_the_cache_until_another_client_writes(self):
         for n in range(50):
             self.plain.set(f"csc:{n}", n)
@@ -54,14 +46,14 @@ class Caching(unittest.TestCase):
         for n in range(50):
             self.plain.set(f"csc:{n}", n + 1)
         for n in range(50):
-            self.until("the new value is read", lambda: self.cached.get(f"csc:{n}") == str(n + 1))
-        self.until("MGET too", lambda: self.cached.mget("csc:1", "csc:2", "csc:3") == ["2", "3", "4"])
+            until("the new value is read", lambda: self.cached.get(f"csc:{n}") == str(n + 1))
+        until("MGET too", lambda: self.cached.mget("csc:1", "csc:2", "csc:3") == ["2", "3", "4"])
 
     def test_t102_flushall_empties_the_cache(self):
         self.plain.set("csc:flush", "1")
         self.assertEqual(self.cached.get("csc:flush"), "1")
         self.plain.flushall()
-        self.until("the key is gone", lambda: self.cached.get("csc:flush") is None)
+        until("the key is gone", lambda: self.cached.get("csc:flush") is None)
 
     def test_t101_no_stale_value_under_a_hammering_writer(self):
         keys = [f"csc:hammer:{n}" for n in range(20)]
@@ -85,7 +77,7 @@ class Caching(unittest.TestCase):
             stop.set()
             writer.join()
         for key in keys:
-            self.until("the last value is read", lambda: self.cached.get(key) == self.plain.get(key))
+            until("the last value is read", lambda: self.cached.get(key) == self.plain.get(key))
 
     def test_monitor(self):
         with self.plain.monitor() as monitor:

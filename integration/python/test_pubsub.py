@@ -7,6 +7,7 @@ import unittest
 import redis
 import redis.asyncio
 from cluster import at_cluster
+from waiting import until
 
 SECONDS = 20
 
@@ -34,12 +35,8 @@ class Blocking:
 
     def hear(self):
         """The next message of any kind as (type, pattern, channel, data)."""
-        deadline = time.monotonic() + SECONDS
-        while time.monotonic() < deadline:
-            message = self.pubsub.get_message(timeout=1)
-            if message is not None:
-                return tuple(message[field] for field in ("type", "pattern", "channel", "data"))
-        self.fail("no message")
+        message = until("a message", lambda: self.pubsub.get_message(timeout=1))
+        return tuple(message[field] for field in ("type", "pattern", "channel", "data"))
 
     def test_channels_and_patterns(self):
         self.pubsub.subscribe("py:a", "py:b")
@@ -69,10 +66,7 @@ class Blocking:
         self.pubsub.subscribe(**{"py:handled": heard.append})
         thread = self.pubsub.run_in_thread(sleep_time=0.01, daemon=True)
         try:
-            deadline = time.monotonic() + SECONDS
-            while not heard and time.monotonic() < deadline:
-                self.client.publish("py:handled", "x")
-                time.sleep(0.01)
+            until("the handler heard it", lambda: self.client.publish("py:handled", "x") and heard)
         finally:
             thread.stop()
             thread.join(SECONDS)
@@ -109,11 +103,12 @@ class Blocking:
         self.pubsub.subscribe("py:kill")
         self.assertEqual(self.hear()[0], "subscribe")
         cluster.kill_subscribers()
-        deadline = time.monotonic() + SECONDS
-        message = None
-        while message is None and time.monotonic() < deadline:
+
+        def hear_again():
             self.client.publish("py:kill", "again")
-            message = self.pubsub.get_message(timeout=0.05)
+            return self.pubsub.get_message(timeout=0.05)
+
+        message = until("messages flow again", hear_again)
         self.assertEqual(message["type"], "message", "not a second confirmation")
 
 

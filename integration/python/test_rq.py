@@ -8,7 +8,6 @@ Jobs that depend on others are not among these: RQ watches both, in two slots, a
 import datetime
 import pathlib
 import sys
-import time
 import unittest
 
 import programs
@@ -19,11 +18,10 @@ from rq import Queue, Retry
 from rq import Worker as RqWorker
 from rq.job import Job, JobStatus
 from rq.registry import FailedJobRegistry, FinishedJobRegistry, ScheduledJobRegistry
+from waiting import until
 from workers import Worker
 
 HERE = pathlib.Path(__file__).resolve().parent
-SECONDS = 30
-
 pointsman = None
 
 
@@ -33,16 +31,8 @@ def setUpModule():
 
 
 class Rq(programs.Recorded):
-    def until(self, what, holds):
-        deadline = time.monotonic() + SECONDS
-        while not (value := holds()):
-            if time.monotonic() > deadline:
-                self.fail(f"{what}: not within {SECONDS} s")
-            time.sleep(0.01)
-        return value
-
     def finished(self, job):
-        self.until(f"{job.id} is finished", lambda: job.get_status() == JobStatus.FINISHED)
+        until(f"{job.id} is finished", lambda: job.get_status() == JobStatus.FINISHED)
         return job.return_value(refresh=True)
 
     def work(self, golden, *names):
@@ -54,7 +44,7 @@ class Rq(programs.Recorded):
         ]
         with redis.Redis(port=recorder.port) as client, Worker(worker, HERE) as running:
             queue = Queue(names[0], connection=client)
-            self.until("the worker is there", lambda: RqWorker.count(queue=queue) == 1)
+            until("the worker is there", lambda: RqWorker.count(queue=queue) == 1)
             self.jobs(client, [Queue(name, connection=client) for name in names])
             self.assertNotIn("CROSSSLOT", running.output())
         programs.judge_work(self, recorder, golden)
@@ -67,12 +57,12 @@ class Rq(programs.Recorded):
         self.assertIn(jobs[0].id, FinishedJobRegistry(queue=queue))
 
         failing = queue.enqueue(rq_jobs.fails)
-        self.until("it failed", lambda: failing.get_status() == JobStatus.FAILED)
+        until("it failed", lambda: failing.get_status() == JobStatus.FAILED)
         self.assertIn(failing.id, FailedJobRegistry(queue=queue))
         self.assertIn("never", failing.latest_result().exc_string)
 
         again = queue.enqueue(rq_jobs.fails, retry=Retry(max=2))
-        self.until("it failed for good", lambda: again.get_status() == JobStatus.FAILED)
+        until("it failed for good", lambda: again.get_status() == JobStatus.FAILED)
 
         again.refresh()
         self.assertEqual(again.retries_left, 0)

@@ -115,18 +115,30 @@ impl Client {
         }
     }
 
+    /// As [`Self::try_read`], with a time of one's own to wait for each piece of the reply.
+    pub fn try_read_within(&mut self, span: Duration) -> io::Result<Reply> {
+        self.stream.set_read_timeout(Some(span))?;
+        let outcome = self.try_read();
+        self.stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
+        outcome
+    }
+
+    /// The next reply, or `None` if no whole one comes within `span`; fails the test if the connection breaks.
+    #[track_caller]
+    pub fn read_within(&mut self, span: Duration) -> Option<Reply> {
+        match self.try_read_within(span) {
+            Ok(reply) => Some(reply),
+            Err(error) if is_timeout(&error) => None,
+            Err(error) => panic!("the connection broke: {error}"),
+        }
+    }
+
     /// True if no byte of a reply arrives within `span`.
     #[track_caller]
     pub fn is_silent_for(&mut self, span: Duration) -> bool {
-        self.stream.set_read_timeout(Some(span)).expect("a timeout can be set");
-        let outcome = self.try_read();
-        self.stream.set_read_timeout(Some(REPLY_TIMEOUT)).expect("a timeout can be set");
-        match outcome {
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                self.used == self.buffer.len()
-            }
-            Err(error) => panic!("the connection broke: {error}"),
-            Ok(reply) => {
+        match self.read_within(span) {
+            None => self.used == self.buffer.len(),
+            Some(reply) => {
                 println!("not silent: {reply}");
                 false
             }
@@ -176,16 +188,13 @@ impl Client {
     /// True once the server has closed the connection; replies still to come are dropped.
     pub fn is_closed_within(&mut self, span: Duration) -> bool {
         let began = std::time::Instant::now();
-        self.stream.set_read_timeout(Some(span)).expect("a timeout can be set");
-        let closed = loop {
-            match self.try_read() {
+        loop {
+            match self.try_read_within(span) {
                 Ok(_) if began.elapsed() < span => continue,
-                Ok(_) => break false,
-                Err(error) => break !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+                Ok(_) => return false,
+                Err(error) => return !is_timeout(&error),
             }
-        };
-        self.stream.set_read_timeout(Some(REPLY_TIMEOUT)).expect("a timeout can be set");
-        closed
+        }
     }
 
     /// Says that nothing more will be sent, and goes on reading.
@@ -217,6 +226,10 @@ impl Client {
             ),
         }
     }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
 /// One request from words: `words(&["SET", "k", "v"])`.

@@ -2,7 +2,7 @@
 //! kill and freeze nodes, move slots whole (reshard) or step by step.
 
 use crate::client::Client;
-use crate::eventually::{check, within};
+use crate::eventually::{check, eventually, within};
 use crate::redis_server::{AGREE, RedisServer};
 use crate::reply::Reply;
 use crate::tools;
@@ -148,6 +148,15 @@ impl Cluster {
         let mut indices: Vec<usize> = primaries.map(|member| self.index_of(member)).collect();
         indices.sort();
         indices
+    }
+
+    /// Waits until so many clients wait in a blocking command at all primaries together.
+    #[track_caller]
+    pub fn wait_for_blocked(&self, count: usize) {
+        eventually(&format!("{count} clients wait at the nodes"), || {
+            let blocked: usize = self.primaries().iter().map(|node| self.node(*node).blocked_clients()).sum();
+            check(blocked == count, blocked)
+        });
     }
 
     /// Waits until all nodes agree on all slots and the replicas are linked.

@@ -1,9 +1,13 @@
-//! Moves slots about while a test's clients work, until it is told to stop.
+//! Moves slots about while a test's clients work.
+//!
+//! Whoever fails first, mover or client, ends the test: nobody waits for the other for ever.
 
 use crate::cluster::Cluster;
+use crate::eventually::StopOnDrop;
 use crate::random::Random;
 use pointsman_protocol::Slot;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 
 /// How many slots are under way at the same time.
 const AT_ONCE: usize = 5;
@@ -16,20 +20,14 @@ pub struct Moves {
 }
 
 impl Moves {
-    /// How many slots have been moved so far.
+    /// How many slots have been moved so far. Beyond any number if the mover failed, so that nobody waits
+    /// for moves that will not come; [`during`] then fails the test.
     pub fn done(&self) -> usize {
         self.done.load(Ordering::Relaxed)
     }
 
-    /// Lets [`Self::run`] end after the move it is at.
-    pub fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-
-    /// Moves some of `slots`, chosen at random, to a primary chosen at random, and again: key by key,
-    /// so that for a while a slot's keys are on both sides. Run it on a thread of its own.
-    #[track_caller]
-    pub fn run(&self, cluster: &Cluster, slots: &[Slot], random: &mut Random) {
+    fn run(&self, cluster: &Cluster, slots: &[Slot], random: &mut Random) {
+        let _failed = NoMoreMoves(self);
         let primaries = cluster.primaries();
         while !self.stop.load(Ordering::Relaxed) {
             let to = *random.pick(&primaries);
@@ -53,6 +51,62 @@ impl Moves {
     }
 }
 
+/// Lets those who count moves end when the mover panics.
+struct NoMoreMoves<'a>(&'a Moves);
+
+impl Drop for NoMoreMoves<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.done.store(usize::MAX, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Moves some of `slots`, chosen at random, to a primary chosen at random, and again, as long as `work`
+/// runs: key by key, so that for a while a slot's keys are on both sides. Ends with what `work` gives, or
+/// with the panic of whichever of the two failed; neither waits for the other then.
+#[track_caller]
+pub fn during<T>(cluster: &Cluster, slots: &[Slot], mut random: Random, work: impl FnOnce(&Moves) -> T) -> T {
+    let moves = Moves::default();
+    thread::scope(|scope| {
+        let mover = scope.spawn(|| moves.run(cluster, slots, &mut random));
+        let stopping = StopOnDrop(&moves.stop);
+        let outcome = work(&moves);
+        drop(stopping);
+        mover.join().expect("slots could be moved");
+        outcome
+    })
+}
+
+/// Moves each of `slots` once to another primary, in turn, `rounds` times, while `work` is called again and
+/// again: at least `least` times, with the number of the call from 1 on.
+#[track_caller]
+pub fn in_turn(cluster: &Cluster, slots: &[Slot], rounds: usize, least: usize, mut work: impl FnMut(usize)) {
+    let (over, stop) = (AtomicBool::new(false), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let mover = scope.spawn(|| {
+            let _over = StopOnDrop(&over);
+            for (round, slot) in (0..rounds).flat_map(|round| slots.iter().map(move |slot| (round, *slot))) {
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                let owner = cluster.index_of(&cluster.owner(slot));
+                let others: Vec<usize> =
+                    cluster.primaries().into_iter().filter(|node| *node != owner).collect();
+                cluster.move_slot(slot, others[round % others.len()]);
+            }
+        });
+        let stopping = StopOnDrop(&stop);
+        let mut calls = 0;
+        while !over.load(Ordering::Relaxed) || calls < least {
+            calls += 1;
+            work(calls);
+        }
+        drop(stopping);
+        mover.join().expect("slots could be moved");
+    });
+}
+
 /// The slots of these keys, each once.
 pub fn slots_of<K: AsRef<[u8]>>(keys: &[K]) -> Vec<Slot> {
     let mut slots: Vec<Slot> = keys.iter().map(|key| Slot::of(key.as_ref())).collect();
@@ -60,3 +114,7 @@ pub fn slots_of<K: AsRef<[u8]>>(keys: &[K]) -> Vec<Slot> {
     slots.dedup();
     slots
 }
+
+#[cfg(test)]
+#[path = "mover_tests.rs"]
+mod tests;

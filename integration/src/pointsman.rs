@@ -106,6 +106,15 @@ impl Pointsman {
         Metrics::parse(&answer.body)
     }
 
+    /// Waits until the sum of all samples of `metric` is as `holds` wants it, and gives it.
+    #[track_caller]
+    pub fn wait_for(&self, what: &str, metric: &str, holds: impl Fn(f64) -> bool) -> f64 {
+        eventually(&format!("{what} ({metric})"), || {
+            let value = self.metrics().sum(metric, &[]);
+            check(holds(value), value).map(|()| value)
+        })
+    }
+
     /// What /topology says of the one backend.
     #[track_caller]
     pub fn topology(&self) -> serde_json::Value {

@@ -127,6 +127,22 @@ impl RedisServer {
         line.map(|value| value.trim_end().to_owned())
     }
 
+    /// How many clients wait in a blocking command.
+    #[track_caller]
+    pub fn blocked_clients(&self) -> usize {
+        let told = self.info("clients", "blocked_clients").expect("INFO tells it");
+        told.parse().expect("a number")
+    }
+
+    /// Waits until so many clients wait here in a blocking command.
+    #[track_caller]
+    pub fn wait_for_blocked(&self, count: usize) {
+        eventually(&format!("{count} clients wait at {}", self.address()), || {
+            let blocked = self.blocked_clients();
+            check(blocked == count, blocked)
+        });
+    }
+
     /// Kills it, as a power cut would.
     pub fn kill(&mut self) {
         self.process.kill();

@@ -1,7 +1,7 @@
 //! Real redis-servers and clusters.
 
 use pointsman_integration::eventually::{check, eventually};
-use pointsman_integration::mover::{Moves, slots_of};
+use pointsman_integration::mover::{during, slots_of};
 use pointsman_integration::{Client, Cluster, Random, RedisServer, Reply};
 use pointsman_protocol::Slot;
 use std::io::ErrorKind;
@@ -110,11 +110,8 @@ fn redis_cli_reshards_and_the_mover_moves() {
     assert_eq!(cluster.owner(Slot::new(0).unwrap()).address, cluster.node(1).address());
 
     let keys = ["a", "b", "c"];
-    let moves = Moves::default();
-    std::thread::scope(|scope| {
-        scope.spawn(|| moves.run(&cluster, &slots_of(&keys), &mut Random::new(1)));
+    during(&cluster, &slots_of(&keys), Random::new(1), |moves| {
         eventually("three moves", || check(moves.done() >= 3, moves.done()));
-        moves.stop();
     });
     cluster.wait_until_agreed();
 }

@@ -2,8 +2,8 @@
 
 use pointsman_integration::client::words;
 use pointsman_integration::fake::{Act, Rule, key_on};
+use pointsman_integration::mover::in_turn;
 use pointsman_integration::{Client, Cluster, Fake, Random, RedisServer, Reply, Setup};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 fn best_effort(addresses: Vec<String>) -> Setup {
     Setup::cluster(addresses)
@@ -72,25 +72,9 @@ fn t47_t48_each_block_stays_whole_while_slots_move() {
     let pointsman = best_effort(cluster.addresses()).start();
     let mut client = pointsman.client();
     let slots = ["t48a", "t48b"].map(|key| pointsman_protocol::Slot::of(key.as_bytes()));
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for round in 0..4 {
-                for slot in slots {
-                    let owner = cluster.index_of(&cluster.owner(slot));
-                    let others: Vec<usize> =
-                        cluster.primaries().into_iter().filter(|node| *node != owner).collect();
-                    cluster.move_slot(slot, others[round % 2]);
-                }
-            }
-            done.store(true, Ordering::Relaxed);
-        });
-        let mut count = 0;
-        while !done.load(Ordering::Relaxed) || count < 100 {
-            count += 1;
-            let reply = exec(&mut client, &["INCR t48a", "INCR t48b", "INCR {t48a}x", "INCR {t48b}x"]);
-            assert_eq!(reply.elements(), vec![Reply::number(count); 4], "round {count}");
-        }
+    in_turn(&cluster, &slots, 4, 100, |round| {
+        let reply = exec(&mut client, &["INCR t48a", "INCR t48b", "INCR {t48a}x", "INCR {t48b}x"]);
+        assert_eq!(reply.elements(), vec![Reply::number(round as i64); 4], "round {round}");
     });
 }
 

@@ -1,7 +1,9 @@
 //! T39: set algebra over slots is refused, or computed where the listener says so: then it answers as
 //! one redis-server does, and what it stores appears in one step.
 
+use pointsman_integration::eventually::StopOnDrop;
 use pointsman_integration::fake::{Act, Rule, key_on};
+use pointsman_integration::mover::in_turn;
 use pointsman_integration::reply::show_request;
 use pointsman_integration::{Client, Cluster, Fake, Random, RedisServer, Reply, Setup};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -226,6 +228,7 @@ fn t39_a_stored_result_is_never_seen_by_half_and_keeps_its_clients_order() {
             }
             looks
         });
+        let ending = StopOnDrop(&ended);
         for _ in 0..10 {
             // What comes behind it in the pipeline sees it.
             let replies = client.pipeline(&[
@@ -239,7 +242,7 @@ fn t39_a_stored_result_is_never_seen_by_half_and_keeps_its_clients_order() {
             let numbers: Vec<i64> = replies.iter().map(Reply::int).collect();
             assert_eq!(numbers, [9000, 9000, 1, 1, 9000, 9000]);
         }
-        ended.store(true, Ordering::Relaxed);
+        drop(ending);
         assert!(looking.join().expect("it looked") > 0);
     });
 }
@@ -276,29 +279,13 @@ fn t39_it_outlives_moves_of_its_slots() {
     client.line("ZADD t39m:z 1 x 2 3");
     let slots =
         ["t39m:a", "t39m:b", "t39m:z", "t39m:d"].map(|key| pointsman_protocol::Slot::of(key.as_bytes()));
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for round in 0..3 {
-                for slot in slots {
-                    let owner = cluster.index_of(&cluster.owner(slot));
-                    let others: Vec<usize> =
-                        cluster.primaries().into_iter().filter(|node| *node != owner).collect();
-                    cluster.move_slot(slot, others[round % 2]);
-                }
-            }
-            done.store(true, Ordering::Relaxed);
-        });
-        let mut rounds = 0;
-        while !done.load(Ordering::Relaxed) || rounds < 50 {
-            let mut reply = client.line("SUNION t39m:a t39m:b");
-            assert_eq!(in_any_order(&reply).1.len(), 4, "{reply}");
-            reply = client.line("ZUNIONSTORE t39m:d 3 t39m:a t39m:b t39m:z AGGREGATE MAX");
-            assert!(reply == ":5\r\n", "{reply}");
-            reply = client.line("ZSCORE t39m:d 3");
-            assert!(reply == "$1\r\n2\r\n", "{reply}");
-            rounds += 1;
-        }
+    in_turn(&cluster, &slots, 3, 50, |_| {
+        let mut reply = client.line("SUNION t39m:a t39m:b");
+        assert_eq!(in_any_order(&reply).1.len(), 4, "{reply}");
+        reply = client.line("ZUNIONSTORE t39m:d 3 t39m:a t39m:b t39m:z AGGREGATE MAX");
+        assert!(reply == ":5\r\n", "{reply}");
+        reply = client.line("ZSCORE t39m:d 3");
+        assert!(reply == "$1\r\n2\r\n", "{reply}");
     });
 }
 

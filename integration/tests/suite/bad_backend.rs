@@ -4,9 +4,8 @@
 use pointsman_integration::client::words;
 use pointsman_integration::eventually::{check, eventually};
 use pointsman_integration::fake::{Act, Rule, key_on};
-use pointsman_integration::{Client, Cluster, Fake, Pointsman, Reply, Setup};
-use std::thread;
-use std::time::{Duration, Instant};
+use pointsman_integration::{Client, Cluster, Fake, Pointsman, RedisServer, Reply, Setup};
+use std::time::Duration;
 
 /// Warnings that broken connections may cause.
 const LOST: &[&str] = &["lost", "closed", "connect", "refused", "refresh", "topology", "reset"];
@@ -264,36 +263,68 @@ fn t48_a_user_that_may_not_begin_transactions_executes_none_of_them() {
     }
 }
 
-/// One reply of a hundred megabytes: clients of other shards, and of another lane, do not wait for it.
+/// WAIT goes out behind a write of the proxy's own, and is no transaction.
+#[test]
+fn t48_t53_wait_needs_no_right_to_transactions_and_tells_of_its_own() {
+    let server = RedisServer::standalone();
+    for (denied, told) in [("-multi", ":0"), ("-exec", ":0"), ("-wait", "-NOPERM")] {
+        let rules = ["ACL", "SETUSER", "limited", "reset", "on", ">secret", "~*", "&*", "+@all", denied];
+        assert_eq!(server.command(&rules), Reply::ok());
+        let seeds = format!("  seeds: [\"{}\"]", server.address());
+        let lines = ["primary:", &seeds, "  username: limited", "  password: secret"];
+        let pointsman = Setup::other(&lines).with(|setup| setup.workers = 1).start();
+        let mut client = pointsman.client();
+        for _ in 0..3 {
+            assert_eq!(client.line("SET t53n 1"), Reply::ok());
+            let reply = client.line("WAIT 0 10");
+            assert!(reply.0.starts_with(told.as_bytes()), "{denied}: {reply}");
+        }
+        let metrics = pointsman.metrics();
+        assert_eq!(metrics.sum("pointsman_blocked_clients", &[]), 0.0, "{denied}");
+        assert!(metrics.sum("pointsman_pinned_connections", &[]) <= 1.0, "{denied}");
+    }
+}
+
+/// A huge reply of which half has come: who asks other shards, or the same one over another lane, does not wait
+/// for it; who asks behind it on the same connection does.
 #[test]
 fn t14_a_huge_reply_holds_up_its_own_connection_only() {
-    let cluster = Cluster::start(3, 0);
-    let pointsman =
-        Setup::cluster(cluster.addresses()).with(|setup| setup.request_timeout_ms = 20_000).start();
-    let (huge, elsewhere) = (key_on(0, 3, "huge", 0), key_on(1, 3, "small", 0));
+    const HUGE: usize = 32 << 20;
+    let fake = Fake::start(2, 0);
+    let pointsman = Setup::cluster(fake.addresses())
+        .with(|setup| {
+            setup.request_timeout_ms = 60_000;
+            setup.stall_timeout_ms = 60_000;
+        })
+        .start();
+    let (huge, elsewhere) = (key_on(0, 2, "huge", 0), key_on(1, 2, "small", 0));
     let beside = format!("{{{huge}}}beside");
-    let mut client = pointsman.client();
-    client.command(&["SETRANGE", &huge, "104857599", "x"]);
-    client.command(&["SET", &elsewhere, "e"]);
-    client.command(&["SET", &beside, "b"]);
-    thread::scope(|scope| {
-        let reading = scope.spawn(|| {
-            let mut client = pointsman.client();
-            let reply = client.command(&["GET", &huge]);
-            assert_eq!(reply.0.len(), b"$104857600\r\n".len() + 104_857_600 + 2);
-        });
-        let (mut longest, mut asked) = (Duration::ZERO, 0);
-        while !reading.is_finished() || asked == 0 {
-            let began = Instant::now();
-            assert_eq!(client.command(&["GET", &elsewhere]), Reply::bulk("e"));
-            longest = longest.max(began.elapsed());
-            // Behind the huge one on the same connection: late, but right.
-            assert_eq!(client.command(&["GET", &beside]), Reply::bulk("b"));
-            asked += 1;
-        }
-        reading.join().expect("it came whole");
-        assert!(longest < Duration::from_secs(3), "another shard's client waited for {longest:?}");
+    let value = vec![b'v'; HUGE];
+    fake.change(|world| {
+        world.data[0].put(huge.as_bytes(), &value);
+        world.data[0].put(beside.as_bytes(), b"b");
+        world.data[1].put(elsewhere.as_bytes(), b"e");
     });
+    let [mut asking, mut behind, mut client, mut other_lane] = [(); 4].map(|()| pointsman.client());
+    other_lane.line("HELLO 3");
+    let gate = fake.gate();
+    fake.rule(Rule::on("GET", Act::HoldWithin(HUGE / 2, gate.clone())).key(&huge));
+    asking.send(&["GET", &huge]);
+    pointsman.wait_for("half of it has come", "pointsman_backend_received_bytes_total", |bytes| {
+        bytes >= (HUGE / 2) as f64
+    });
+    behind.send(&["GET", &beside]);
+    fake.wait_for("it is behind the huge one", 1, |received| received.has_key(&beside));
+    for _ in 0..100 {
+        assert_eq!(client.command(&["GET", &elsewhere]), Reply::bulk("e"));
+    }
+    assert_eq!(other_lane.command(&["GET", &beside]), Reply::bulk("b"));
+    assert!(
+        behind.is_silent_for(Duration::from_millis(20)) && asking.is_silent_for(Duration::from_millis(20))
+    );
+    gate.open();
+    assert!(asking.read() == Reply::bulk(&value), "it came whole");
+    assert_eq!(behind.read(), Reply::bulk("b"));
 }
 
 /// A script that runs long on one shard: the other shards go on.

@@ -2,12 +2,13 @@
 //! a clear error or is closed, memory stays bounded, and its neighbours notice nothing.
 
 use pointsman_integration::client::words;
-use pointsman_integration::eventually::{StopOnDrop, check, eventually};
+use pointsman_integration::eventually::{StopOnDrop, check, eventually, within};
 use pointsman_integration::fake::{Act, Rule, key_on};
 use pointsman_integration::{Client, Cluster, Fake, Pointsman, Random, Reply, Setup};
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -28,9 +29,9 @@ fn descriptors(pointsman: &Pointsman) -> usize {
 }
 
 /// Runs `work` while a neighbour on the same worker asks both shards without a pause; every answer must be
-/// its own, and come soon. Gives its longest wait.
-fn beside_a_neighbour(pointsman: &Pointsman, work: impl FnOnce()) -> Duration {
-    let stop = AtomicBool::new(false);
+/// its own, and come soon. `work` may look how many rounds it has made. Gives its longest wait.
+fn beside_a_neighbour(pointsman: &Pointsman, work: impl FnOnce(&AtomicUsize)) -> Duration {
+    let (stop, rounds) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
         let neighbour = scope.spawn(|| {
             let mut client = pointsman.client();
@@ -45,12 +46,13 @@ fn beside_a_neighbour(pointsman: &Pointsman, work: impl FnOnce()) -> Duration {
                     assert_eq!(client.command(&["GET", key]), Reply::bulk(&value));
                     longest = longest.max(began.elapsed());
                 }
+                rounds.store(round, Ordering::Relaxed);
                 thread::sleep(Duration::from_millis(1));
             }
             longest
         });
         let stopping = StopOnDrop(&stop);
-        work();
+        work(&rounds);
         drop(stopping);
         neighbour.join().expect("the neighbour got its own answers")
     })
@@ -79,7 +81,7 @@ fn t19_t21_nonsense_is_told_behind_what_came_before_it() {
     let pointsman = Setup::cluster(fake.addresses()).start();
     let key = key_on(1, 2, "before", 0);
     pointsman.client().command(&["SET", &key, "v"]);
-    beside_a_neighbour(&pointsman, || {
+    beside_a_neighbour(&pointsman, |_| {
         for (bytes, told) in NONSENSE {
             let mut client = pointsman.client();
             let mut all = format!("*2\r\n$3\r\nGET\r\n${}\r\n{key}\r\n", key.len()).into_bytes();
@@ -120,7 +122,7 @@ fn t19_what_is_too_large_is_refused_before_it_is_held() {
         std::iter::once("EXISTS".to_owned()).chain((0..99).map(|n| format!("{{k}}{n}"))).collect();
     assert_eq!(fits.command(&hundred), Reply::number(0));
     let before = resident(&pointsman);
-    beside_a_neighbour(&pointsman, || {
+    beside_a_neighbour(&pointsman, |_| {
         for (bytes, told) in [
             (&b"*101\r\n$3\r\nDEL\r\n"[..], "invalid multibulk length"),
             (b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1048577\r\n", "invalid bulk length"),
@@ -157,7 +159,7 @@ fn t19_who_only_announces_much_costs_little() {
     let pointsman = Setup::cluster(fake.addresses()).start();
     pointsman.client().line("PING");
     let before = resident(&pointsman);
-    beside_a_neighbour(&pointsman, || {
+    beside_a_neighbour(&pointsman, |_| {
         let clients: Vec<Client> = (0..1000)
             .map(|number| {
                 let mut client = pointsman.client();
@@ -229,32 +231,72 @@ fn t17_t93_a_pipeline_whose_replies_are_not_read_is_stopped() {
     let mut client = pointsman.client();
     let mut sending = client.stream().try_clone().expect("a socket can be shared");
     let mut most = 0;
-    let longest = thread::scope(|scope| {
-        let longest = beside_a_neighbour(&pointsman, || {
+    let longest = beside_a_neighbour(&pointsman, |rounds| {
+        thread::scope(|scope| {
             let all = request.repeat(REQUESTS);
             scope.spawn(move || sending.write_all(&all).expect("it is read in the end"));
-            // Until the proxy asks the nodes for nothing more on its behalf.
-            let (mut count, mut since) = (0, Instant::now());
-            while since.elapsed() < Duration::from_millis(300) {
+            // Until the nodes are asked for nothing more on its behalf, while the neighbour, which shares worker
+            // and connection, has asked them again and again.
+            let (mut count, mut since) = (0, 0);
+            eventually("it is stopped", || {
                 most = most.max(resident(&pointsman));
-                let now = fake.count("GET", &key);
-                if now != count {
-                    (count, since) = (now, Instant::now());
+                let (now, round) = (fake.count("GET", &key), rounds.load(Ordering::Relaxed));
+                if now != count || now == 0 {
+                    (count, since) = (now, round);
                 }
-                thread::sleep(Duration::from_millis(5));
-            }
+                check(round >= since + 30, (now, round))
+            });
             assert!(count < REQUESTS, "it was stopped at {count} requests");
+            let stopped = rounds.load(Ordering::Relaxed);
+            // Who begins to read gets all of them, and the neighbour goes on meanwhile.
+            for number in 0..REQUESTS {
+                assert_eq!(client.read(), Reply::bulk(&value), "{number}");
+            }
+            let meanwhile = rounds.load(Ordering::Relaxed) - stopped;
+            assert!(meanwhile >= 20, "the neighbour made {meanwhile} rounds");
         });
-        // Who begins to read gets all of them.
-        for number in 0..REQUESTS {
-            assert_eq!(client.read(), Reply::bulk(&value), "{number}");
-        }
-        longest
     });
     let grown = most.saturating_sub(before);
     assert!(grown < 48 << 20, "{grown} bytes more while nobody read");
     assert!(longest < Duration::from_secs(5), "the neighbour waited for {longest:?}");
     assert_eq!(client.line("PING"), "+PONG\r\n");
+}
+
+/// A pipeline that arrives faster than it can be served, and waits for no reply: another client of the same worker
+/// looks again and again how far it has come.
+#[test]
+fn t17_a_long_pipeline_is_served_in_turns() {
+    // Some 45 megabytes, of which a worker reads one in a turn.
+    const REQUESTS: usize = 1_000_000;
+    let fake = Fake::start(1, 0);
+    let pointsman = Setup::cluster(fake.addresses()).start();
+    let [mut busy, mut other] = [pointsman.client(), pointsman.client()];
+    let mut bytes = Vec::new();
+    // No replies, which might pile up; and nothing for a node, which might be slow.
+    pointsman_protocol::resp::encode::request(&mut bytes, &words(&["CLIENT", "REPLY", "OFF"]));
+    for number in 1..=REQUESTS {
+        let name = format!("busy{number}");
+        pointsman_protocol::resp::encode::request(&mut bytes, &words(&["CLIENT", "SETNAME", &name]));
+    }
+    let mut seen = BTreeSet::new();
+    thread::scope(|scope| {
+        scope.spawn(|| busy.send_bytes(&bytes));
+        let last = format!(" name=busy{REQUESTS} ");
+        within(Duration::from_secs(120), "the last request is served", || {
+            // Without a pause in between: the next look is due at once.
+            for _ in 0..1000 {
+                let list = other.line("CLIENT LIST").text();
+                if list.contains(&last) {
+                    return Ok(());
+                }
+                seen.insert(
+                    list.split(" name=busy").nth(1).map(|rest| rest.split(' ').next().map(str::to_owned)),
+                );
+            }
+            Err(seen.len())
+        });
+    });
+    assert!(seen.len() >= 8, "the other client had {} turns in between: {seen:?}", seen.len());
 }
 
 /// A gigabyte of replies, asked for in small pieces and in large ones, by clients that do not read.
@@ -273,7 +315,7 @@ fn t93_a_gigabyte_of_replies_that_nobody_reads_is_bounded() {
     pointsman.client().line("PING");
     let before = resident(&pointsman);
     let mut most = 0;
-    let longest = beside_a_neighbour(&pointsman, || {
+    let longest = beside_a_neighbour(&pointsman, |_| {
         // All at once: what piles up closes it. And again: the memory is used again.
         for round in 1..=3 {
             let mut greedy = pointsman.client();
@@ -300,7 +342,7 @@ fn t93_a_gigabyte_of_replies_that_nobody_reads_is_bounded() {
 fn t19_slow_senders_hold_up_nobody() {
     let fake = Fake::start(2, 0);
     let pointsman = Setup::cluster(fake.addresses()).start();
-    let longest = beside_a_neighbour(&pointsman, || {
+    let longest = beside_a_neighbour(&pointsman, |_| {
         let mut clients: Vec<Client> = (0..50).map(|_| pointsman.client()).collect();
         let requests: Vec<Vec<u8>> = (0..50)
             .map(|number| {
@@ -410,7 +452,7 @@ fn t19_other_protocols_are_closed_at() {
     // A record of a handshake, version 3.1, whose body holds no line end.
     let mut hello = vec![0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03];
     hello.extend_from_slice(&[0xab; 506]);
-    beside_a_neighbour(&pointsman, || {
+    beside_a_neighbour(&pointsman, |_| {
         let mut client = pointsman.client();
         client.send_bytes(&hello);
         assert!(client.is_closed_within(CLOSED), "a client that waits for TLS is not kept waiting");
@@ -427,6 +469,22 @@ fn t19_other_protocols_are_closed_at() {
     drop(silent);
 }
 
+/// The kernel's timers of the open connections between these ports, as seen from the first: `02:` and a time where it
+/// will ask whether the other side is still there.
+fn timers(ours: Option<u16>, theirs: u16) -> Vec<String> {
+    const ESTABLISHED: &str = "01";
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel tells");
+    let port = |number: u16| format!(":{number:04X}");
+    let timer = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let is_it = ours.is_none_or(|ours| fields[1].ends_with(&port(ours)))
+            && fields[2].ends_with(&port(theirs))
+            && fields[3] == ESTABLISHED;
+        is_it.then(|| fields[5].to_owned())
+    };
+    table.lines().filter(|line| line.contains(&port(theirs))).filter_map(timer).collect()
+}
+
 /// A client whose machine is gone says nothing: the kernel must ask.
 #[test]
 fn t55_the_kernel_asks_whether_silent_clients_are_still_there() {
@@ -435,13 +493,25 @@ fn t55_the_kernel_asks_whether_silent_clients_are_still_there() {
     let mut client = pointsman.client();
     assert_eq!(client.line("PING"), "+PONG\r\n");
     let theirs = client.stream().local_addr().expect("it is connected").port();
-    let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel tells");
-    let (ours, theirs) = (format!(":{:04X}", pointsman.port()), format!(":{theirs:04X}"));
-    let timer = table.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let is_it = fields.get(1)?.ends_with(&ours) && fields.get(2)?.ends_with(&theirs);
-        is_it.then(|| fields[5].to_owned())
+    eventually("the kernel will ask", || {
+        let timers = timers(Some(pointsman.port()), theirs);
+        check(timers.len() == 1 && timers[0].starts_with("02:"), timers)
     });
-    let timer = timer.expect("the proxy's end of the connection is there");
-    assert!(timer.starts_with("02:"), "no timer that asks: {timer}");
+}
+
+/// Who waits for ever at a node says nothing, and neither does a node whose machine is gone.
+#[test]
+fn t54_the_kernel_asks_whether_nodes_are_still_there() {
+    let fake = Fake::start(1, 0);
+    let pointsman = Setup::cluster(fake.addresses()).start();
+    let (mut shared, mut waiting) = (pointsman.client(), pointsman.client());
+    shared.line("GET k");
+    fake.rule(Rule::on("BLPOP", Act::Hold(fake.gate())));
+    waiting.send(&["BLPOP", "k", "0"]);
+    fake.wait_for("it waits", 1, |received| received.is("BLPOP"));
+    let node = fake.change(|world| world.nodes[0].port.number());
+    eventually("the kernel will ask on each connection", || {
+        let timers = timers(None, node);
+        check(timers.len() >= 2 && timers.iter().all(|timer| timer.starts_with("02:")), timers)
+    });
 }

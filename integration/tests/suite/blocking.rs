@@ -2,7 +2,8 @@
 
 use pointsman_integration::client::words;
 use pointsman_integration::eventually::eventually;
-use pointsman_integration::{Client, Cluster, Pointsman, Reply, Setup};
+use pointsman_integration::fake::{Act, Rule};
+use pointsman_integration::{Client, Cluster, Fake, Pointsman, Reply, Setup};
 use pointsman_protocol::Slot;
 use std::time::{Duration, Instant};
 
@@ -71,6 +72,26 @@ fn t53_t58_t59_who_waits_keeps_only_itself_waiting() {
     ] {
         let reply = waiting.line(line);
         assert!(String::from_utf8_lossy(&reply.0).starts_with(begins), "{line}: {reply}");
+    }
+}
+
+/// A wait goes again when its connection breaks; what puts elsewhere what it takes may have done so, and must not.
+#[test]
+fn t57_what_may_have_moved_an_element_is_not_sent_again() {
+    let fake = Fake::start(1, 0);
+    let pointsman = Setup::cluster(fake.addresses()).allow(&["lost"]).start();
+    let mut client = pointsman.client();
+    for request in
+        [&["BLMOVE", "{k}a", "{k}b", "LEFT", "LEFT", "0"][..], &["BRPOPLPUSH", "{k}a", "{k}b", "0"]]
+    {
+        fake.rule(Rule::on(request[0], Act::CloseAfter).times(1));
+        let told = client.command(request);
+        assert!(told.is_error() && told.error().contains("may or may not"), "{}: {told}", request[0]);
+        assert_eq!(fake.count(request[0], "{k}a"), 1, "{}", request[0]);
+        // Refused, it was not executed.
+        fake.rule(Rule::on(request[0], Act::Error("LOADING Redis is loading".into())).times(1));
+        fake.rule(Rule::on(request[0], Act::Answer(b"$1\r\nx\r\n".to_vec())));
+        assert_eq!(client.command(request), Reply::bulk("x"), "{}", request[0]);
     }
 }
 

@@ -171,6 +171,16 @@ fn t31_databases_as_the_server_has_them() {
         "GET in",
         "RESET",
         "GET in",
+        // What was watched, and the database that it was watched in, are forgotten with it.
+        "SELECT 6",
+        "WATCH w",
+        "RESET",
+        "MULTI",
+        "SET w reset",
+        "EXEC",
+        "GET w",
+        "SELECT 6",
+        "EXISTS w",
         "SELECT 5",
         "FLUSHALL",
         "DBSIZE",
@@ -219,12 +229,14 @@ fn t31_bounds() {
     let mut client = pointsman.client();
     assert_eq!(client.line("SELECT 3"), Reply::ok());
     assert_eq!(client.line("SELECT 4"), "-ERR DB index is out of range\r\n", "the server has four");
+    assert_eq!(client.line("CONFIG GET databases").elements()[1], Reply::bulk("4"));
     let fewer = Setup::primary([server.address()])
         .with(|setup| setup.backend_extra.push("databases_max: 2".to_owned()))
         .start();
     let mut client = fewer.client();
     assert_eq!(client.line("SELECT 1"), Reply::ok());
     assert_eq!(client.line("SELECT 2"), "-ERR DB index is out of range\r\n", "the operator wants two");
+    assert_eq!(client.line("CONFIG GET databases").elements()[1], Reply::bulk("2"));
     let cluster = Cluster::shared();
     let pointsman = Setup::cluster(cluster.addresses()).start();
     let mut client = pointsman.client();

@@ -5,7 +5,8 @@ use pointsman_integration::client::words;
 use pointsman_integration::eventually::{StopOnDrop, check, eventually};
 use pointsman_integration::fake::key_on;
 use pointsman_integration::{Client, Cluster, Fake, Reply, Setup};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -51,8 +52,8 @@ fn t16_a_frozen_shard_is_felt_at_its_deadline_once_and_by_nobody_else() {
     let cluster = Cluster::start(3, 0);
     let pointsman = Setup::cluster(cluster.addresses())
         .with(|setup| {
-            setup.request_timeout_ms = 500;
-            setup.stall_timeout_ms = 1000;
+            setup.request_timeout_ms = 2000;
+            setup.stall_timeout_ms = 4000;
         })
         .allow(&["time", "stopped", "lost", "connect", "reach", "refresh"])
         .start();
@@ -76,7 +77,7 @@ fn t16_a_frozen_shard_is_felt_at_its_deadline_once_and_by_nobody_else() {
         });
         let stopping = StopOnDrop(&stop);
         cluster.node(frozen).freeze();
-        for _ in 0..4 {
+        for _ in 0..2 {
             let began = Instant::now();
             let requests: Vec<_> =
                 (0..200).flat_map(|_| [words(&["GET", &keys[0]]), words(&["GET", &keys[1]])]).collect();
@@ -86,11 +87,11 @@ fn t16_a_frozen_shard_is_felt_at_its_deadline_once_and_by_nobody_else() {
                 assert!(pair[0].is_error_of("ERR"), "{}", pair[0]);
                 assert_eq!(pair[1], Reply::bulk("v"));
             }
-            assert!(took < Duration::from_secs(4), "deadlines do not add up: {took:?}");
+            assert!(took < Duration::from_secs(10), "deadlines do not add up: {took:?}");
         }
         drop(stopping);
         let longest = elsewhere.join().expect("its answers were right");
-        assert!(longest < Duration::from_millis(400), "it waited for {longest:?}, which is another shard's");
+        assert!(longest < Duration::from_millis(1500), "it waited for {longest:?}, which is another shard's");
         cluster.node(frozen).thaw();
     });
 }
@@ -101,27 +102,26 @@ fn t56_no_wake_up_is_lost_when_an_element_comes_as_one_begins_to_wait() {
     const ROUNDS: usize = 300;
     let cluster = Cluster::shared();
     let pointsman = Setup::cluster(cluster.addresses()).with(|setup| setup.workers = 2).start();
-    let turn = AtomicUsize::new(0);
+    // Who pushes is told of each round at the moment at which the other begins to wait.
+    let (begins, rounds) = mpsc::channel();
     thread::scope(|scope| {
-        let (pointsman, turn) = (&pointsman, &turn);
+        let mut pushing = pointsman.client();
         scope.spawn(move || {
-            let mut pushing = pointsman.client();
-            for round in 1..=ROUNDS {
-                while turn.load(Ordering::Acquire) < round {
-                    std::hint::spin_loop();
-                }
+            for round in rounds {
+                let round: usize = round;
                 assert_eq!(pushing.command(&["RPUSH", "t56", &round.to_string()]), Reply::number(1));
             }
         });
         let mut waiting = pointsman.client();
         for round in 1..=ROUNDS {
-            turn.store(round, Ordering::Release);
+            begins.send(round).expect("the other side pushes");
             let reply = waiting.command(&["BLPOP", "t56", "15"]);
             assert_eq!(reply.elements()[1], Reply::bulk(round.to_string()), "round {round}");
             let length = waiting.command(&["LLEN", "t56"]);
             assert_eq!(length, Reply::number(0), "round {round}");
             // The push is answered before the next round begins, or this key would hold two.
         }
+        drop(begins);
     });
 }
 

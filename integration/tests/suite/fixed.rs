@@ -83,6 +83,67 @@ fn keys_are_where_their_slots_say_and_commands_are_cut_once_a_shard() {
     assert_eq!(client.line("DBSIZE"), Reply::number(299));
 }
 
+/// A transaction over several shards is one a shard; a SELECT in it would change the database of one connection only,
+/// and leave it there for everybody.
+#[test]
+fn t31_t47_a_transaction_that_selects_stays_on_one_shard() {
+    let (nodes, pointsman) = start(|setup| {
+        setup.workers = 1;
+        setup.listener_extra.push("multi_across_slots: best_effort".into());
+    });
+    let (here, there) = (&keys_of(0, 1)[0], &keys_of(1, 1)[0]);
+    let (mut client, mut other) = (pointsman.client(), pointsman.client());
+    let (set_here, set_there) = (format!("SET {here} inside"), format!("SET {there} inside"));
+    let (mset, watch) = (format!("MSET {here} inside {there} inside"), format!("WATCH {here}"));
+    let refused: [&[&str]; 4] = [
+        &["SELECT 3", &set_here, &set_there],
+        &[&set_here, "SELECT 3", &set_there],
+        &[&set_here, &set_there, "SELECT 3"],
+        &["SELECT 3", &mset],
+    ];
+    for watches in [false, true] {
+        for lines in refused {
+            if watches {
+                assert_eq!(client.line(&watch), Reply::ok());
+            }
+            client.line("MULTI");
+            let replies: Vec<Reply> = lines.iter().map(|line| client.line(line)).collect();
+            assert!(replies.iter().any(|reply| reply.is_error_of("CROSSSLOT")), "{lines:?}: {replies:?}");
+            assert!(client.line("EXEC").is_error_of("EXECABORT"), "{lines:?}");
+        }
+        // On one shard it is as ever.
+        if watches {
+            assert_eq!(client.line(&watch), Reply::ok());
+        }
+        for line in ["MULTI", "SELECT 3", &set_here] {
+            assert!(!client.line(line).is_error(), "{line}");
+        }
+        assert_eq!(client.line("EXEC").elements(), [Reply::ok(), Reply::ok()]);
+        assert_eq!(client.line("SELECT 0"), Reply::ok());
+        for key in [here, there] {
+            assert_eq!(other.command(&["SET", key, "outside"]), Reply::ok());
+            assert_eq!(nodes[shard_of(key)].command(&["GET", key]), Reply::bulk("outside"), "in database 0");
+        }
+    }
+    assert_eq!(nodes[0].command(&["GET", here]), Reply::bulk("outside"));
+}
+
+/// What one of them cannot make sense of, another might carry out beside the data.
+#[test]
+fn t91_mistakes_in_keys_are_refused_in_transactions_too() {
+    let (nodes, pointsman) = start(|_| ());
+    let mut client = pointsman.client();
+    for line in ["EVAL x -1", "ZUNION 0 a"] {
+        assert_eq!(client.line("MULTI"), Reply::ok());
+        let told = client.line(line);
+        assert!(told.is_error(), "{line}: {told}");
+        assert!(client.line("EXEC").is_error_of("EXECABORT"), "{line}");
+    }
+    for node in &nodes {
+        assert_eq!((calls(node, "eval"), calls(node, "zunion")), (String::new(), String::new()));
+    }
+}
+
 // T47: a shard channel is where the keys of its shard are, and nodes know no slots.
 #[test]
 fn t47_t91_shard_channels_go_into_transactions_with_the_keys_of_their_shard() {

@@ -1,7 +1,7 @@
 //! T44, T46, T47: `multi_across_slots: best_effort` while keys are watched, and commands that are cut by slot inside
 //! transactions, over a real cluster.
 
-use pointsman_integration::mover::{Moves, slots_of};
+use pointsman_integration::mover::{Moves, during, slots_of};
 use pointsman_integration::{Client, Cluster, Random, RedisServer, Reply, Setup};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -96,37 +96,30 @@ fn t44_t48_guarded_counters_stay_exact_while_slots_move() {
     let pointsman = best_effort(&cluster).with(|setup| setup.request_timeout_ms = 20_000).start();
     let keys = ["t48x:guard", "t48x:one", "t48x:two"];
     let slots = slots_of(&keys);
-    let mut random = Random::for_test(48);
-    let (moves, executed) = (Moves::default(), AtomicUsize::new(0));
-    thread::scope(|scope| {
-        let (moves, executed, cluster, pointsman) = (&moves, &executed, &cluster, &pointsman);
-        let mut moving = random.fork();
-        scope.spawn(move || moves.run(cluster, &slots, &mut moving));
-        let clients: Vec<_> = (0..CLIENTS)
-            .map(|_| {
-                scope.spawn(move || {
-                    let mut client = pointsman.client();
-                    while moves.done() < 30 {
-                        assert_eq!(client.line("WATCH t48x:guard"), Reply::ok());
-                        let before = client.line("GET t48x:guard");
-                        let next =
-                            if before.is_null() { 1 } else { before.text().parse::<i64>().unwrap() + 1 };
-                        let set = format!("SET t48x:guard {next}");
-                        let lines = ["MULTI", "INCR t48x:one", set.as_str(), "INCR t48x:two", "EXEC"];
-                        let exec = say(&mut client, &lines).pop().expect("five replies");
-                        if !exec.is_null() {
-                            let elements = exec.elements();
-                            assert_eq!(elements.len(), 3, "{exec}");
-                            assert!(elements.iter().all(|reply| !reply.is_error()), "{exec}");
-                            executed.fetch_add(1, Ordering::Relaxed);
-                        }
-                    }
-                })
-            })
-            .collect();
-        let outcomes: Vec<_> = clients.into_iter().map(|client| client.join()).collect();
-        moves.stop();
-        assert!(outcomes.iter().all(Result::is_ok), "a client met an error");
+    let executed = AtomicUsize::new(0);
+    let count = |moves: &Moves| {
+        let mut client = pointsman.client();
+        while moves.done() < 30 {
+            assert_eq!(client.line("WATCH t48x:guard"), Reply::ok());
+            let before = client.line("GET t48x:guard");
+            let next = if before.is_null() { 1 } else { before.text().parse::<i64>().unwrap() + 1 };
+            let set = format!("SET t48x:guard {next}");
+            let lines = ["MULTI", "INCR t48x:one", set.as_str(), "INCR t48x:two", "EXEC"];
+            let exec = say(&mut client, &lines).pop().expect("five replies");
+            if !exec.is_null() {
+                let elements = exec.elements();
+                assert_eq!(elements.len(), 3, "{exec}");
+                assert!(elements.iter().all(|reply| !reply.is_error()), "{exec}");
+                executed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    };
+    during(&cluster, &slots, Random::for_test(48), |moves| {
+        thread::scope(|scope| {
+            for _ in 0..CLIENTS {
+                scope.spawn(|| count(moves));
+            }
+        });
     });
     let mut client = pointsman.client();
     for key in keys {

@@ -190,7 +190,13 @@ fn t35_slots_and_hash_tags_are_those_of_the_cluster() {
 #[test]
 fn t36_only_pure_reads_reach_replicas() {
     let fake = Fake::start(1, 1);
-    let pointsman = Setup::cluster(fake.addresses()).with(|setup| setup.reads = "prefer_replica").start();
+    let pointsman = Setup::cluster(fake.addresses())
+        .with(|setup| {
+            setup.reads = "prefer_replica";
+            // On a busy machine samples are late: each read below must reach the replica all the same.
+            setup.lag_stale_after_ms = 20_000;
+        })
+        .start();
     let mut client = pointsman.client();
     wait_for_replica_reads(&fake, &mut client);
     for line in [

@@ -217,8 +217,10 @@ impl Scene<'_> {
                     let shard = world.view.owner[self.slot.index()].expect("there are no holes");
                     world.data[shard].put(key.as_bytes(), &vec![b'v'; BIG]);
                 });
+                let received = "pointsman_backend_received_bytes_total";
+                let before = self.pointsman.metrics().sum(received, &[]);
                 client.send(&["GET", key]);
-                self.wait_for("GET");
+                self.pointsman.wait_for("its reply is here", received, |bytes| bytes >= before + BIG as f64);
                 one(Reply::bulk(vec![b'v'; BIG]))
             }
         };

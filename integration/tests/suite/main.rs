@@ -50,6 +50,7 @@ mod split;
 mod timeouts;
 mod topology;
 mod tracking;
+mod tracking_gaps;
 mod transactions;
 mod traps;
 mod unknown_commands;

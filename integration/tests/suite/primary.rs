@@ -117,6 +117,11 @@ fn t72_t77_replicas_serve_reads_and_are_not_told_readonly() {
 /// Counts on several connections while `change` happens.
 fn count_while(pointsman: &Pointsman, clients: usize, change: impl FnOnce()) -> Vec<Told> {
     let stop = AtomicBool::new(false);
+    let written = || {
+        let metrics = pointsman.metrics();
+        metrics.sum("pointsman_requests_total", &["class=\"write\"", "outcome=\"ok\""])
+    };
+    let before = written();
     thread::scope(|scope| {
         let counting: Vec<_> = (0..clients)
             .map(|index| {
@@ -126,7 +131,10 @@ fn count_while(pointsman: &Pointsman, clients: usize, change: impl FnOnce()) -> 
             .collect();
         {
             let _stop = StopOnDrop(&stop);
-            thread::sleep(Duration::from_millis(100));
+            eventually("they count", || {
+                let writes = written();
+                check(writes >= before + 10.0 * clients as f64, writes)
+            });
             change();
         }
         counting.into_iter().map(|thread| thread.join().expect("it counts")).collect()

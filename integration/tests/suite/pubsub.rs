@@ -223,6 +223,39 @@ fn t25_t68_messages_stand_between_replies() {
     }
 }
 
+/// A client publishes to its own channel, with other requests in between: its replies come in their order, and so do its
+/// messages, each once. Where a message stands between the replies is not promised: they come another way.
+#[test]
+fn t68_who_publishes_to_itself_has_replies_and_messages_each_in_order() {
+    const ROUNDS: usize = 200;
+    let cluster = Cluster::shared();
+    let pointsman = Setup::cluster(cluster.addresses()).start();
+    let mut own = client(&pointsman, true);
+    own.line("SUBSCRIBE own:c");
+    own.line("DEL own:n");
+    let requests: Vec<_> = (1..=ROUNDS)
+        .flat_map(|round| {
+            let text = round.to_string();
+            [words(&["PUBLISH", "own:c", &text]), words(&["INCR", "own:n"]), words(&["ECHO", &text])]
+        })
+        .collect();
+    own.send_all(&requests);
+    let (mut replies, mut heard) = (Vec::new(), 0);
+    while replies.len() < requests.len() || heard < ROUNDS {
+        let reply = own.read();
+        if reply.0[0] == b'>' {
+            heard += 1;
+            assert_eq!(reply, frame('>', &["message", "own:c", &heard.to_string()]).as_str());
+        } else {
+            replies.push(reply);
+        }
+    }
+    for (round, three) in (1..=ROUNDS).zip(replies.chunks(3)) {
+        assert_eq!(three, [Reply::number(1), Reply::number(round as i64), Reply::bulk(round.to_string())]);
+    }
+    assert!(own.is_silent_for(Duration::from_millis(50)), "nothing comes twice");
+}
+
 // T63: a busy channel, a pipeline around the subscription: no message before the confirmation.
 #[test]
 fn t63_no_message_overtakes_the_confirmation() {

@@ -213,6 +213,53 @@ fn t06_what_was_overtaken_is_not_executed_any_more() {
     assert_eq!(fake.count("MSETNX", "{k}a"), 1, "it was not tried again");
 }
 
+/// The same when what was executed answered an error: it has seen the data without what was sent before it.
+#[test]
+fn t06_what_was_overtaken_by_an_error_is_not_executed_any_more() {
+    let fake = Fake::start(1, 0);
+    fake.rule(Rule::on(
+        "MSETNX",
+        Act::Error("TRYAGAIN Multiple keys request during rehashing of slot".into()),
+    ));
+    fake.rule(Rule::on("INCR", Act::Error("ERR value is not an integer or out of range".into())));
+    fake.rule(Rule::on("EVAL", Act::Error("MOVED 1 somewhere:1".into())));
+    let pointsman = Setup::cluster(fake.addresses()).start();
+    let mut client = pointsman.client();
+    let behind: [(&[&str], &str); 2] = [
+        (&["INCR", "{k}a"], "ERR value is not an integer or out of range"),
+        // A script's own words.
+        (&["EVAL", "x", "1", "{k}a"], "MOVED 1 somewhere:1"),
+    ];
+    for (number, (behind, told)) in behind.into_iter().enumerate() {
+        let replies = client.pipeline(&[words(&["MSETNX", "{k}a", "2", "{k}b", "2"]), words(behind)]);
+        assert!(replies[0].is_error_of("TRYAGAIN"), "{}", replies[0]);
+        assert_eq!(replies[1].error(), told);
+        assert_eq!(fake.count("MSETNX", "{k}a"), number + 1, "it was not tried again");
+    }
+}
+
+/// A command to a shard as a whole is not sent to another one; what its client is told says what happened.
+#[test]
+fn t07_what_concerns_a_whole_shard_fails_with_its_own_cause() {
+    let fake = Fake::start(1, 0);
+    let pointsman = Setup::cluster(fake.addresses()).allow(&["lost"]).start();
+    let mut client = pointsman.client();
+    for (act, told) in [
+        (Act::Error("LOADING Redis is loading the dataset in memory".into()), "LOADING"),
+        (Act::Error("READONLY You can't write against a read only replica.".into()), "no primary"),
+        (Act::CloseAfter, "the connection to the shard was lost"),
+    ] {
+        for (name, is_write) in [("FLUSHALL", true), ("DBSIZE", false)] {
+            fake.rule(Rule::on(name, act.clone()).times(1));
+            let reply = client.command(&[name]);
+            assert!(reply.is_error() && reply.error().contains(told), "{name}, {act:?}: {reply}");
+            let unknown = reply.error().contains("may or may not");
+            assert_eq!(unknown, is_write && matches!(act, Act::CloseAfter), "{name}, {act:?}: {reply}");
+            assert!(!reply.error().contains("cannot be reached"), "{name}, {act:?}: {reply}");
+        }
+    }
+}
+
 /// The table of errors that prove that nothing was executed.
 #[test]
 fn t07_refusals_are_healed_even_for_writes() {

@@ -394,7 +394,7 @@ fn t07_t09_t12_t48_every_row_of_the_table_with_every_class_of_request() {
 fn t10_t12_silence_with_every_class_of_request() {
     let fake = Fake::start(2, 0);
     let pointsman = Setup::cluster(fake.addresses())
-        .with(|setup| setup.request_timeout_ms = 250)
+        .with(|setup| setup.request_timeout_ms = 1000)
         .allow(&["time", "stall", "refresh"])
         .start();
     let mut client = pointsman.client();

@@ -3,11 +3,10 @@
 
 use pointsman_integration::client::words;
 use pointsman_integration::eventually::{check, eventually, within};
-use pointsman_integration::mover::{Moves, slots_of};
+use pointsman_integration::mover::{during, slots_of};
 use pointsman_integration::{Client, Cluster, Fake, Pointsman, Random, RedisServer, Reply, Setup};
 use pointsman_protocol::Slot;
 use std::collections::{HashMap, HashSet};
-use std::thread;
 use std::time::Duration;
 
 /// Numbers up to here are exact in every client.
@@ -219,28 +218,19 @@ fn t69_every_key_while_slots_move_back_and_forth() {
         .start();
     let keys = numbered(2000);
     fill(&pointsman, &keys);
-    let moves = Moves::default();
-    let slots = slots_of(&keys[..60]);
-    let mut random = Random::for_test(69);
-    thread::scope(|scope| {
-        let mover = scope.spawn(|| moves.run(&cluster, &slots, &mut random));
+    during(&cluster, &slots_of(&keys[..60]), Random::for_test(69), |moves| {
+        let mut client = pointsman.client();
         let mut scans = 0;
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let mut client = pointsman.client();
-            while moves.done() < 60 || scans < 8 {
-                let options = [
-                    &["COUNT", "50"][..],
-                    &["COUNT", "200", "MATCH", "scan:*"],
-                    &["COUNT", "20"],
-                    &["COUNT", "100", "TYPE", "string"],
-                ][scans % 4];
-                assert_all(&rest(&mut client, 0, options), &keys);
-                scans += 1;
-            }
-        }));
-        moves.stop();
-        mover.join().expect("the mover's checks held");
-        outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        while moves.done() < 60 || scans < 8 {
+            let options = [
+                &["COUNT", "50"][..],
+                &["COUNT", "200", "MATCH", "scan:*"],
+                &["COUNT", "20"],
+                &["COUNT", "100", "TYPE", "string"],
+            ][scans % 4];
+            assert_all(&rest(&mut client, 0, options), &keys);
+            scans += 1;
+        }
         println!("{scans} iterations over {} moves", moves.done());
     });
 }

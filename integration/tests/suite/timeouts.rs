@@ -150,8 +150,8 @@ fn t87_a_frozen_node_costs_only_its_own_shard() {
     let cluster = Cluster::start(3, 0);
     let pointsman = Setup::cluster(cluster.addresses())
         .with(|setup| {
-            setup.request_timeout_ms = 400;
-            setup.stall_timeout_ms = 800;
+            setup.request_timeout_ms = 1500;
+            setup.stall_timeout_ms = 3000;
         })
         .allow(LOST)
         .start();
@@ -173,8 +173,8 @@ fn t87_a_frozen_node_costs_only_its_own_shard() {
         assert_eq!(pair[1], Reply::bulk("v"));
     }
     assert!(
-        took < Duration::from_secs(4),
-        "twenty timeouts of 0.4 s passed together, not one by one: {took:?}"
+        took < Duration::from_secs(10),
+        "twenty timeouts of 1.5 s passed together, not one by one: {took:?}"
     );
     let mut other = pointsman.client();
     assert_eq!(other.command(&["GET", &keys[2]]), Reply::bulk("v"));

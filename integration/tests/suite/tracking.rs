@@ -1,8 +1,8 @@
 //! T25, T27, T100-T102: client tracking, as one server would have it, over connections that all share.
 
 use pointsman_integration::client::words;
-use pointsman_integration::eventually::{StopOnDrop, check, eventually};
-use pointsman_integration::mover::{Moves, slots_of};
+use pointsman_integration::eventually::{StopOnDrop, check, eventually, within};
+use pointsman_integration::mover::{Moves, during, slots_of};
 use pointsman_integration::random::Random;
 use pointsman_integration::{Client, Cluster, Pointsman, RedisServer, Reply, Setup};
 use pointsman_protocol::resp::reply;
@@ -442,68 +442,69 @@ fn t100_t101_t102_no_stale_value_while_slots_move() {
     };
     let (pointsman, another) = (start(), start());
     let keys: Vec<String> = (0..60).map(|number| format!("stale:{number}")).collect();
-    let (stop, moves) = (AtomicBool::new(false), Moves::default());
-    thread::scope(|scope| {
-        let mover = scope.spawn(|| moves.run(&cluster, &slots_of(&keys), &mut Random::new(7)));
-        // One beside the caches, one that they know nothing of.
-        let writers: Vec<_> = [&pointsman, &another]
-            .into_iter()
-            .enumerate()
-            .map(|(place, proxy)| {
-                let (stop, keys) = (&stop, &keys);
-                scope.spawn(move || {
-                    let (mut client, mut random) = (proxy.client(), Random::new(place as u64));
-                    while !stop.load(Ordering::Relaxed) {
-                        let requests: Vec<_> =
-                            (0..5).map(|_| words(&["INCR", random.pick(keys).as_str()])).collect();
-                        client
-                            .pipeline(&requests)
-                            .iter()
-                            .for_each(|reply| assert!(!reply.is_error(), "{reply}"));
-                    }
+    let stop = AtomicBool::new(false);
+    let clients = |moves: &Moves| {
+        thread::scope(|scope| {
+            // One beside the caches, one that they know nothing of.
+            let writers: Vec<_> = [&pointsman, &another]
+                .into_iter()
+                .enumerate()
+                .map(|(place, proxy)| {
+                    let (stop, keys) = (&stop, &keys);
+                    scope.spawn(move || {
+                        let (mut client, mut random) = (proxy.client(), Random::new(place as u64));
+                        while !stop.load(Ordering::Relaxed) {
+                            let requests: Vec<_> =
+                                (0..5).map(|_| words(&["INCR", random.pick(keys).as_str()])).collect();
+                            client
+                                .pipeline(&requests)
+                                .iter()
+                                .for_each(|reply| assert!(!reply.is_error(), "{reply}"));
+                        }
+                    })
                 })
-            })
-            .collect();
-        let readers: Vec<_> = ["", "OPTOUT", "BCAST PREFIX stale:", "BCAST"]
-            .into_iter()
-            .enumerate()
-            .map(|(place, options)| {
-                let (stop, keys, pointsman) = (&stop, &keys, &pointsman);
-                scope.spawn(move || {
-                    let (mut cache, mut random) =
-                        (Cache::new(pointsman, options), Random::new(100 + place as u64));
-                    while !stop.load(Ordering::Relaxed) {
-                        cache.drain();
-                        let chosen: Vec<&String> = (0..8)
-                            .map(|_| random.pick(keys))
-                            .filter(|key| !cache.values.contains_key(*key))
-                            .collect();
-                        cache.read(&chosen);
-                    }
-                    cache
+                .collect();
+            let readers: Vec<_> = ["", "OPTOUT", "BCAST PREFIX stale:", "BCAST"]
+                .into_iter()
+                .enumerate()
+                .map(|(place, options)| {
+                    let (stop, keys, pointsman) = (&stop, &keys, &pointsman);
+                    scope.spawn(move || {
+                        let (mut cache, mut random) =
+                            (Cache::new(pointsman, options), Random::new(100 + place as u64));
+                        while !stop.load(Ordering::Relaxed) {
+                            cache.drain();
+                            let chosen: Vec<&String> = (0..8)
+                                .map(|_| random.pick(keys))
+                                .filter(|key| !cache.values.contains_key(*key))
+                                .collect();
+                            cache.read(&chosen);
+                        }
+                        cache
+                    })
                 })
-            })
-            .collect();
-        let stopping = StopOnDrop(&stop);
-        eventually("slots have moved", || check(moves.done() >= 60, moves.done()));
-        drop(stopping);
-        moves.stop();
-        mover.join().expect("slots could be moved");
-        writers.into_iter().for_each(|writer| writer.join().expect("the writer's checks held"));
-        let mut oracle = another.client();
-        let now: HashMap<&String, String> =
-            keys.iter().map(|key| (key, oracle.command(&["GET", key]).text())).collect();
-        for reader in readers {
-            let mut cache = reader.join().expect("the reader's checks held");
-            eventually("no old value is left", || {
-                cache.drain();
-                let stale: Vec<_> = cache.values.iter().filter(|(key, value)| now[*key] != **value).collect();
-                check(stale.is_empty(), format!("{stale:?}"))
-            });
-            assert!(cache.invalidations > 100, "{}", cache.invalidations);
-            println!("{} kept, {} invalidations", cache.values.len(), cache.invalidations);
-        }
-    });
+                .collect();
+            let stopping = StopOnDrop(&stop);
+            within(Duration::from_secs(120), "slots have moved", || check(moves.done() >= 60, moves.done()));
+            drop(stopping);
+            writers.into_iter().for_each(|writer| writer.join().expect("the writer's checks held"));
+            let mut oracle = another.client();
+            let now: HashMap<&String, String> =
+                keys.iter().map(|key| (key, oracle.command(&["GET", key]).text())).collect();
+            for reader in readers {
+                let mut cache = reader.join().expect("the reader's checks held");
+                eventually("no old value is left", || {
+                    cache.drain();
+                    let stale: Vec<_> =
+                        cache.values.iter().filter(|(key, value)| now[*key] != **value).collect();
+                    check(stale.is_empty(), format!("{stale:?}"))
+                });
+                assert!(cache.invalidations > 100, "{}", cache.invalidations);
+                println!("{} kept, {} invalidations", cache.values.len(), cache.invalidations);
+            }
+        })
+    };
+    during(&cluster, &slots_of(&keys), Random::new(7), clients);
 }
 
 // T101: a reply that is held up by another shard is not overtaken by its own invalidation.

@@ -3,7 +3,7 @@
 use pointsman_integration::client::words;
 use pointsman_integration::eventually::eventually;
 use pointsman_integration::fake::key_on;
-use pointsman_integration::mover::{Moves, slots_of};
+use pointsman_integration::mover::{Moves, during, slots_of};
 use pointsman_integration::{Client, Cluster, Random, RedisServer, Reply, Setup};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -46,6 +46,7 @@ const DIALOGUES: &[&[&str]] = &[
     &["WATCH {t}a", "INCR {t}a", "MULTI", "NOSUCH", "EXEC", "MULTI", "INCR {t}a", "EXEC"],
     &["WATCH", "EXEC"],
     &["MULTI", "INCR {t}n", "RESET", "EXEC", "GET {t}n"],
+    &["WATCH {t}a", "RESET", "INCR {t}n", "SET {t}a 1", "MULTI", "INCR {t}a", "EXEC", "GET {t}a"],
 ];
 
 fn say(client: &mut Client, lines: &[&str], at_once: bool) -> Vec<Reply> {
@@ -135,40 +136,35 @@ fn t48_transactions_stay_whole_while_their_slots_move() {
     let tags: Vec<String> = (0..20).map(|number| format!("{{t48:{number}}}")).collect();
     let slots = slots_of(&tags);
     let mut random = Random::for_test(48);
-    let (moves, executed) = (Moves::default(), AtomicUsize::new(0));
-    thread::scope(|scope| {
-        let mut moving = random.fork();
-        let (moves, executed, tags, pointsman) = (&moves, &executed, &tags, &pointsman);
-        let cluster = &cluster;
-        scope.spawn(move || moves.run(cluster, &slots, &mut moving));
-        let clients: Vec<_> = (0..CLIENTS)
-            .map(|_| {
-                let mut random = random.fork();
-                scope.spawn(move || {
-                    let mut client = pointsman.client();
-                    while moves.done() < 60 {
-                        // Two keys of one tag, so that they are on both sides of a move for a while.
-                        let tag = random.pick(tags);
-                        let (one, other) = (format!("{tag}one"), format!("{tag}other"));
-                        let replies = client.pipeline(&[
-                            words(&["MULTI"]),
-                            words(&["INCR", &one]),
-                            words(&["PING"]),
-                            words(&["INCR", &other]),
-                            words(&["EXEC"]),
-                        ]);
-                        let done = replies[4].elements();
-                        assert_eq!(done.len(), 3, "{}", replies[4]);
-                        assert!(done[1] == "+PONG\r\n");
-                        assert_eq!(done[0].int(), done[2].int(), "both or none, always");
-                        executed.fetch_add(1, Ordering::Relaxed);
-                    }
-                })
-            })
-            .collect();
-        let outcomes: Vec<_> = clients.into_iter().map(|client| client.join()).collect();
-        moves.stop();
-        assert!(outcomes.iter().all(Result::is_ok), "a client found half a transaction");
+    let executed = AtomicUsize::new(0);
+    let count = |moves: &Moves, mut random: Random| {
+        let mut client = pointsman.client();
+        while moves.done() < 60 {
+            // Two keys of one tag, so that they are on both sides of a move for a while.
+            let tag = random.pick(&tags);
+            let (one, other) = (format!("{tag}one"), format!("{tag}other"));
+            let replies = client.pipeline(&[
+                words(&["MULTI"]),
+                words(&["INCR", &one]),
+                words(&["PING"]),
+                words(&["INCR", &other]),
+                words(&["EXEC"]),
+            ]);
+            let done = replies[4].elements();
+            assert_eq!(done.len(), 3, "{}", replies[4]);
+            assert!(done[1] == "+PONG\r\n");
+            assert_eq!(done[0].int(), done[2].int(), "both or none, always");
+            executed.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let moved = during(&cluster, &slots, random.fork(), |moves| {
+        thread::scope(|scope| {
+            for _ in 0..CLIENTS {
+                let (count, random) = (&count, random.fork());
+                scope.spawn(move || count(moves, random));
+            }
+        });
+        moves.done()
     });
     let mut client = pointsman.client();
     let sum: i64 = eventually("every counter is there", || {
@@ -184,7 +180,7 @@ fn t48_transactions_stay_whole_while_their_slots_move() {
             .sum())
     });
     assert_eq!(sum, executed.load(Ordering::Relaxed) as i64, "each executed once");
-    println!("{sum} transactions while {} slots moved", moves.done());
+    println!("{sum} transactions while {moved} slots moved");
     assert!(pointsman.metrics().sum("pointsman_redirects_total", &[]) > 0.0);
 }
 
@@ -312,37 +308,32 @@ fn t48_watched_counters_stay_exact_while_their_slots_move() {
     let keys: Vec<String> = (0..10).map(|number| format!("t48w:{number}")).collect();
     let slots = slots_of(&keys);
     let mut random = Random::for_test(49);
-    let (moves, executed, aborted) = (Moves::default(), AtomicUsize::new(0), AtomicUsize::new(0));
-    thread::scope(|scope| {
-        let mut moving = random.fork();
-        let (moves, executed, aborted) = (&moves, &executed, &aborted);
-        let (cluster, keys, pointsman) = (&cluster, &keys, &pointsman);
-        scope.spawn(move || moves.run(cluster, &slots, &mut moving));
-        let clients: Vec<_> = (0..CLIENTS)
-            .map(|_| {
-                let mut random = random.fork();
-                scope.spawn(move || {
-                    let mut client = pointsman.client();
-                    while moves.done() < 40 {
-                        let key = random.pick(keys);
-                        assert_eq!(client.command(&["WATCH", key]), Reply::ok());
-                        let value = client.command(&["GET", key]);
-                        let next = if value.is_null() { 1 } else { value.text().parse::<i64>().unwrap() + 1 };
-                        let all = client.pipeline(&[
-                            words(&["MULTI"]),
-                            words(&["SET", key, &next.to_string()]),
-                            words(&["EXEC"]),
-                        ]);
-                        let count = if all[2].is_null() { aborted } else { executed };
-                        assert!(!all[2].is_error(), "{}", all[2]);
-                        count.fetch_add(1, Ordering::Relaxed);
-                    }
-                })
-            })
-            .collect();
-        let outcomes: Vec<_> = clients.into_iter().map(|client| client.join()).collect();
-        moves.stop();
-        assert!(outcomes.iter().all(Result::is_ok), "a client met an error");
+    let (executed, aborted) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let count = |moves: &Moves, mut random: Random| {
+        let mut client = pointsman.client();
+        while moves.done() < 40 {
+            let key = random.pick(&keys);
+            assert_eq!(client.command(&["WATCH", key]), Reply::ok());
+            let value = client.command(&["GET", key]);
+            let next = if value.is_null() { 1 } else { value.text().parse::<i64>().unwrap() + 1 };
+            let all = client.pipeline(&[
+                words(&["MULTI"]),
+                words(&["SET", key, &next.to_string()]),
+                words(&["EXEC"]),
+            ]);
+            let count = if all[2].is_null() { &aborted } else { &executed };
+            assert!(!all[2].is_error(), "{}", all[2]);
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let moved = during(&cluster, &slots, random.fork(), |moves| {
+        thread::scope(|scope| {
+            for _ in 0..CLIENTS {
+                let (count, random) = (&count, random.fork());
+                scope.spawn(move || count(moves, random));
+            }
+        });
+        moves.done()
     });
     let mut client = pointsman.client();
     let sum: i64 = keys
@@ -352,6 +343,6 @@ fn t48_watched_counters_stay_exact_while_their_slots_move() {
         .map(|reply| reply.text().parse::<i64>().unwrap())
         .sum();
     let (executed, aborted) = (executed.into_inner(), aborted.into_inner());
-    assert_eq!(sum, executed as i64, "no update was lost ({aborted} aborted, {} slots moved)", moves.done());
-    println!("{executed} executed, {aborted} aborted, {} slots moved", moves.done());
+    assert_eq!(sum, executed as i64, "no update was lost ({aborted} aborted, {moved} slots moved)");
+    println!("{executed} executed, {aborted} aborted, {moved} slots moved");
 }

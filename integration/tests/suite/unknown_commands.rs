@@ -122,6 +122,47 @@ fn t34_t36_a_command_that_only_the_nodes_know() {
     assert!(metrics.sum("pointsman_unknown_commands_announced_total", &[]) >= 21.0);
 }
 
+// Who caches what such a command read hears of changes, and who watches all requests sees it.
+#[test]
+fn t101_a_command_that_only_the_nodes_know_is_seen_by_who_looks() {
+    let fake = Fake::start(2, 0);
+    announce(&fake, &rows());
+    let pointsman = Setup::cluster(fake.addresses()).with(|setup| setup.reads = "primary").start();
+    let mut client = pointsman.client();
+    eventually("the nodes have told their commands", || is_known(&mut client, "new.get"));
+    fake.rule(Rule::on("NEW.GET", Act::Answer(b"+done\r\n".to_vec())));
+    let mut sees = pointsman.client();
+    assert_eq!(sees.line("MONITOR"), Reply::ok());
+    client.line("HELLO 3");
+    assert_eq!(client.line("CLIENT TRACKING ON"), Reply::ok());
+    let kept = |count: f64| {
+        eventually("so many keys are kept", || {
+            match pointsman.metrics().sum("pointsman_tracking_keys", &[]) {
+                keys if keys == count => Ok(()),
+                keys => Err(keys),
+            }
+        });
+    };
+    let key = key_on(1, 2, "seen", 0);
+    assert_eq!(client.command(&["NEW.GET", "x", &key]), "+done\r\n");
+    kept(1.0);
+    client.line("MULTI");
+    let other = key_on(1, 2, "seen", 1);
+    client.command(&["new.get", "x", &other]);
+    client.line("EXEC");
+    kept(2.0);
+    client.line("NEW.WAIT x");
+    client.line("PING end");
+    let mut lines = Vec::new();
+    while !lines.last().is_some_and(|line: &String| line.ends_with("\"PING\" \"end\"\r\n")) {
+        lines.push(String::from_utf8_lossy(&sees.read().0).into_owned());
+    }
+    let seen = |what: String| lines.iter().filter(|line| line.contains(&what)).count();
+    assert_eq!(seen(format!("\"NEW.GET\" \"x\" \"{key}\"")), 1, "{lines:?}");
+    assert_eq!(seen(format!("\"new.get\" \"x\" \"{other}\"")), 1, "{lines:?}");
+    assert_eq!(seen("NEW.WAIT".into()), 0, "it was refused: {lines:?}");
+}
+
 // A module is loaded while the proxy runs: the first client to use it has it asked for.
 #[test]
 fn a_command_that_the_nodes_learn_later() {

@@ -1,7 +1,7 @@
 //! T59: `blocking_across_slots: poll`, waits for keys of several slots, over a real cluster.
 
 use pointsman_integration::client::words;
-use pointsman_integration::eventually::eventually;
+use pointsman_integration::eventually::{StopOnDrop, eventually};
 use pointsman_integration::{Client, Cluster, Pointsman, RedisServer, Reply, Setup};
 use pointsman_protocol::Slot;
 use std::collections::BTreeMap;
@@ -88,6 +88,19 @@ fn t59_what_moves_elements_or_reads_streams_stays_refused() {
 }
 
 #[test]
+fn t59_monitors_see_who_waits() {
+    let cluster = Cluster::shared();
+    let pointsman = polling(&cluster).start();
+    let (mut sees, mut client) = (pointsman.client(), pointsman.client());
+    assert_eq!(sees.line("MONITOR"), Reply::ok());
+    client.line("BLPOP t59m:a t59m:b 0.01");
+    assert!(sees.read().to_string().contains("BLPOP"));
+    client.line("RENAME t59m:a t59m:b");
+    client.line("PING");
+    assert!(sees.read().to_string().contains("PING"), "what was refused is not shown");
+}
+
+#[test]
 fn t59_who_waits_keeps_only_itself_waiting() {
     let cluster = Cluster::shared();
     let pointsman = polling(&cluster).start();
@@ -149,6 +162,7 @@ fn t59_every_element_reaches_exactly_one() {
                 })
             })
             .collect();
+        let ending = StopOnDrop(&over);
         let mut pushing = pointsman.client();
         for n in 0..ELEMENTS {
             let key = ["t59e:a", "t59e:b", "t59e:c", "t59e:d"][n % 4];
@@ -166,7 +180,7 @@ fn t59_every_element_reaches_exactly_one() {
             let left = pushing.line("EXISTS t59e:a t59e:b t59e:c t59e:d").int();
             if left == 0 { Ok(()) } else { Err(left) }
         });
-        over.store(true, Ordering::Relaxed);
+        drop(ending);
         waiters.into_iter().flat_map(|waiter| waiter.join().expect("it did not fail")).collect()
     });
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();

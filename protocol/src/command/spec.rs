@@ -151,22 +151,27 @@ impl Flags {
     pub const FAST: Flags = Flags(1 << 12);
     /// Allowed without authentication.
     pub const NO_AUTH: Flags = Flags(1 << 13);
-    /// May replicate (PFCOUNT, scripts).
-    pub const MAY_REPLICATE: Flags = Flags(1 << 14);
-    /// Refused inside MULTI.
-    pub const NO_MULTI: Flags = Flags(1 << 15);
-    /// Key positions depend on the arguments; the first/last/step triple does not tell them all.
-    pub const MOVABLE_KEYS: Flags = Flags(1 << 16);
-    /// Allowed while a script is busy.
-    pub const ALLOW_BUSY: Flags = Flags(1 << 17);
-    /// Never asynchronously loading.
-    pub const NO_ASYNC_LOADING: Flags = Flags(1 << 18);
     /// Has no mandatory keys (EVAL with 0 keys).
-    pub const NO_MANDATORY_KEYS: Flags = Flags(1 << 19);
+    pub const NO_MANDATORY_KEYS: Flags = Flags(1 << 14);
+    /// Never asynchronously loading.
+    pub const NO_ASYNC_LOADING: Flags = Flags(1 << 15);
+    /// Refused inside MULTI.
+    pub const NO_MULTI: Flags = Flags(1 << 16);
+    /// Key positions depend on the arguments; the first/last/step triple does not tell them all.
+    pub const MOVABLE_KEYS: Flags = Flags(1 << 17);
+    /// Allowed while a script is busy.
+    pub const ALLOW_BUSY: Flags = Flags(1 << 18);
+    /// May replicate (PFCOUNT, scripts). A server does not tell it.
+    pub const MAY_REPLICATE: Flags = Flags(1 << 19);
 
     /// Both sets together; usable in constants.
     pub const fn and(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)
+    }
+
+    /// This set without those of `other`.
+    pub const fn without(self, other: Flags) -> Flags {
+        Flags(self.0 & !other.0)
     }
 
     /// True if every flag of `other` is set.
@@ -181,7 +186,7 @@ impl Flags {
         self.0 & other.0 != 0
     }
 
-    /// The words of COMMAND INFO, in the order of the bits.
+    /// The words of COMMAND INFO, in its order, which is that of the bits.
     pub const WORDS: [&'static str; 20] = [
         "write",
         "readonly",
@@ -197,12 +202,12 @@ impl Flags {
         "asking",
         "fast",
         "no_auth",
-        "may_replicate",
+        "no_mandatory_keys",
+        "no_async_loading",
         "no_multi",
         "movablekeys",
         "allow_busy",
-        "no_async_loading",
-        "no_mandatory_keys",
+        "may_replicate",
     ];
 
     /// Reads words parted by single spaces; an unknown word stops the build.

@@ -86,12 +86,12 @@ fn words_and_flags_are_in_the_same_order() {
         Flags::ASKING,
         Flags::FAST,
         Flags::NO_AUTH,
-        Flags::MAY_REPLICATE,
+        Flags::NO_MANDATORY_KEYS,
+        Flags::NO_ASYNC_LOADING,
         Flags::NO_MULTI,
         Flags::MOVABLE_KEYS,
         Flags::ALLOW_BUSY,
-        Flags::NO_ASYNC_LOADING,
-        Flags::NO_MANDATORY_KEYS,
+        Flags::MAY_REPLICATE,
     ];
     for (flag, word) in flags.into_iter().zip(Flags::WORDS) {
         assert_eq!(flag.words().collect::<Vec<_>>(), [word]);

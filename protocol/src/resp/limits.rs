@@ -22,6 +22,15 @@ impl RequestLimits {
         inline_bytes_max: 64 * 1024,
     };
 
+    /// For bytes that have passed the bounds of a listener already, whatever the operator set those to, and are
+    /// read once more; nothing new is held for them.
+    pub const ADMITTED: RequestLimits = RequestLimits {
+        args_max: u32::MAX,
+        bulk_bytes_max: u32::MAX,
+        request_bytes_max: u32::MAX,
+        inline_bytes_max: u32::MAX,
+    };
+
     /// Before authentication: enough for HELLO with AUTH and SETNAME, and for nothing else
     /// (Redis: 10 arguments of 16 KiB).
     pub const BEFORE_AUTH: RequestLimits = RequestLimits {

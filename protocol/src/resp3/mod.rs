@@ -23,7 +23,7 @@ pub fn reply(request: &[u8], reply: &[u8], out: &mut Vec<u8>) {
     }
     let mut decoder = RequestDecoder::new();
     let (mut rest, mut queued, mut last) = (request, None, &Shape::Same);
-    while let Ok(Some(len)) = decoder.next(rest, &RequestLimits::AUTHENTICATED) {
+    while let Ok(Some(len)) = decoder.next(rest, &RequestLimits::ADMITTED) {
         let args = decoder.args(rest);
         if args.at(0).eq_ignore_ascii_case(b"MULTI") {
             queued = Some(Vec::new());

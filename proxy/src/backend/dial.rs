@@ -8,6 +8,7 @@ use super::transactions;
 use crate::route::retry::{RetryLimits, backoff};
 use crate::worker::inbound::Inbound;
 use crate::worker::router::{BackendContext, Router, SharedRouter};
+use crate::worker::turn;
 use pointsman_config::BackendKind;
 use pointsman_protocol::HostPort;
 use pointsman_protocol::resp::{ReplyError, ReplyScanner, reply};
@@ -275,8 +276,7 @@ impl ReadingSide {
                 (Poll::Ready(Ok(_)), Ok(())) => {}
             }
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        turn::end(cx)
     }
 
     /// Hands on every whole reply.

@@ -8,6 +8,7 @@ use super::dial::dial;
 use super::lanes::Lane;
 use crate::worker::inbound::Inbound;
 use crate::worker::router::{BackendContext, Router, SharedRouter};
+use crate::worker::turn;
 use pointsman_protocol::HostPort;
 use pointsman_protocol::resp::ReplyScanner;
 use std::future::poll_fn;
@@ -140,8 +141,7 @@ impl Served {
                 (Poll::Ready(Ok(_)), Ok(())) => {}
             }
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        turn::end(cx)
     }
 
     /// Offers the ledger's requests to the kernel; what it does not take waits for it to say so.

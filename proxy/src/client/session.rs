@@ -9,6 +9,7 @@ use crate::backend::connection::ClientKey;
 use crate::worker::dispatch::Step;
 use crate::worker::inbound::Inbound;
 use crate::worker::router::{Router, SharedRouter};
+use crate::worker::turn;
 use pointsman_protocol::resp::{RequestDecoder, RequestLimits};
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
@@ -106,8 +107,7 @@ impl Session {
                 Err(_) => return Poll::Ready(()),
             }
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        turn::end(cx)
     }
 
     /// Reads on while a blocking command keeps the client's next requests waiting, to learn if it leaves.

@@ -93,7 +93,7 @@ impl Transaction {
         if let (Some(before), Some(slot)) = (self.slot, slot)
             && before != slot
         {
-            if self.queued.is_none() {
+            if !self.may_be_in_several() {
                 return Err(NotQueued::CrossSlot);
             }
             self.in_several = true;
@@ -118,7 +118,7 @@ impl Transaction {
         if self.aborted {
             return Ok(());
         }
-        if self.queued.is_none() {
+        if !self.may_be_in_several() {
             return Err(NotQueued::CrossSlot);
         }
         for (slot, part) in parts {
@@ -167,9 +167,20 @@ impl Transaction {
         Ok(())
     }
 
-    /// Notes that what was just queued selects a database.
-    pub fn selects(&mut self, database: u16) {
+    /// Notes that what is queued next selects a database.
+    ///
+    /// Such a transaction stays in one slot: cut into blocks, one of them would change the database of its
+    /// connection, the others would not, and the connection would stay there for everybody.
+    pub fn selects(&mut self, database: u16) -> Result<(), NotQueued> {
+        if self.in_several {
+            return Err(NotQueued::CrossSlot);
+        }
         self.selected = Some(database);
+        Ok(())
+    }
+
+    fn may_be_in_several(&self) -> bool {
+        self.queued.is_some() && self.selected.is_none()
     }
 
     /// The database that it selects last, if any.
@@ -223,7 +234,7 @@ impl Transaction {
                 continue;
             }
             let rest = self.bytes.get(at..).unwrap_or_default();
-            let Ok(Some(len)) = decoder.next(rest, &RequestLimits::AUTHENTICATED) else { return all };
+            let Ok(Some(len)) = decoder.next(rest, &RequestLimits::ADMITTED) else { return all };
             all.push(rest[..len].to_vec());
             at += len;
         }
@@ -299,6 +310,28 @@ mod tests {
             String::from_utf8(out).unwrap(),
             "*1\r\n$5\r\nMULTI\r\n*2\r\n$3\r\nGET\r\n$1\r\nk\r\n*2\r\n$4\r\nINCR\r\n$1\r\nk\r\n*1\r\n$4\r\nEXEC\r\n"
         );
+    }
+
+    #[test]
+    fn t31_one_that_selects_a_database_stays_in_one_slot() {
+        let parts = |transaction: &mut Transaction| {
+            let slots = [7, 8].into_iter().filter_map(Slot::new).map(|slot| (slot, ()));
+            transaction.queue_parts(lookup(b"DEL").unwrap(), slots, 100, |out, ()| out.push(b'x'))
+        };
+        let mut transaction = Transaction::new(None).in_any_slots();
+        transaction.selects(3).unwrap();
+        queue(&mut transaction, &["GET", "k"], Some(7)).unwrap();
+        queue(&mut transaction, &["GET", "l"], Some(7)).unwrap();
+        assert_eq!(queue(&mut transaction, &["GET", "m"], Some(8)), Err(NotQueued::CrossSlot));
+        assert_eq!(parts(&mut transaction), Err(NotQueued::CrossSlot));
+        assert!(transaction.blocks().is_none());
+        // The keys being watched count as well.
+        let mut transaction = Transaction::new(Slot::new(9)).in_any_slots();
+        transaction.selects(3).unwrap();
+        assert_eq!(queue(&mut transaction, &["GET", "k"], Some(7)), Err(NotQueued::CrossSlot));
+        let mut transaction = Transaction::new(None).in_any_slots();
+        parts(&mut transaction).unwrap();
+        assert_eq!(transaction.selects(3), Err(NotQueued::CrossSlot));
     }
 
     #[test]

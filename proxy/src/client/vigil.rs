@@ -8,6 +8,7 @@
 //!
 //! What moves elements from one slot to another (BLMOVE) and what reads streams is not done this way.
 
+use super::local::decimal;
 use super::replies::Ticket;
 use crate::route::division::Division;
 use pointsman_protocol::Slot;
@@ -23,6 +24,8 @@ const REST_FIRST: Duration = Duration::from_millis(1);
 
 const NOT_FLOAT: &str = "ERR timeout is not a float or out of range";
 const NEGATIVE: &str = "ERR timeout is negative";
+const SYNTAX: &str = "ERR syntax error";
+const COUNT: &str = "ERR count should be greater than 0";
 
 /// How one key's element is asked for, without waiting.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,25 +52,26 @@ impl Asked {
         matches!(spec.name, "BLPOP" | "BRPOP" | "BZPOPMIN" | "BZPOPMAX" | "BLMPOP" | "BZMPOP")
     }
 
-    /// Reads one whose keys stand at `keys`; a wrong timeout is told in Redis' words. `None` if it is
-    /// not such a command, or has too many keys.
+    /// Reads one whose keys stand at `keys`; a mistake is told in Redis' words, and of several the one that it
+    /// finds first. `None` if it is not such a command, or has too many keys.
     pub fn read(
         spec: &CommandSpec,
         args: Args<'_>,
         keys: &[KeyRef],
         division: &Division,
     ) -> Result<Option<Asked>, &'static str> {
-        let named = |name| {
+        let named = |name, sides: [&[u8]; 2]| {
             let behind = keys.last().map_or(args.len(), |key| key.index as usize + 1);
-            Pop::Named(name, args.iter().skip(behind).map(<[u8]>::to_vec).collect())
+            let rest: Vec<Vec<u8>> = args.iter().skip(behind).map(<[u8]>::to_vec).collect();
+            judge_rest(&rest, sides).map(|()| Pop::Named(name, rest))
         };
         let (pop, timeout) = match spec.name {
             "BLPOP" => (Pop::Unnamed("LPOP"), args.len().saturating_sub(1)),
             "BRPOP" => (Pop::Unnamed("RPOP"), args.len().saturating_sub(1)),
             "BZPOPMIN" => (Pop::Unnamed("ZPOPMIN"), args.len().saturating_sub(1)),
             "BZPOPMAX" => (Pop::Unnamed("ZPOPMAX"), args.len().saturating_sub(1)),
-            "BLMPOP" => (named("LMPOP"), 1),
-            "BZMPOP" => (named("ZMPOP"), 1),
+            "BLMPOP" => (named("LMPOP", [b"LEFT", b"RIGHT"])?, 1),
+            "BZMPOP" => (named("ZMPOP", [b"MIN", b"MAX"])?, 1),
             _ => return Ok(None),
         };
         if keys.len() > KEYS_MAX {
@@ -86,6 +90,23 @@ impl Asked {
             pop,
             time: (!time.is_zero()).then_some(time),
         }))
+    }
+}
+
+/// What stands behind the keys of BLMPOP and BZMPOP: a side, and perhaps `COUNT number`. No node hears of it before
+/// there is something to pop, so a mistake would wait until then.
+fn judge_rest(rest: &[Vec<u8>], sides: [&[u8]; 2]) -> Result<(), &'static str> {
+    let (side, options) = rest.split_first().ok_or(SYNTAX)?;
+    if !sides.iter().any(|known| side.eq_ignore_ascii_case(known)) {
+        return Err(SYNTAX);
+    }
+    match options {
+        [] => Ok(()),
+        [word, count, behind @ ..] if word.eq_ignore_ascii_case(b"COUNT") => {
+            decimal(count).ok().filter(|count| *count > 0).ok_or(COUNT)?;
+            if behind.is_empty() { Ok(()) } else { Err(SYNTAX) }
+        }
+        _ => Err(SYNTAX),
     }
 }
 

@@ -49,6 +49,31 @@ fn t59_what_cannot_be_asked_so() {
     assert_eq!(read("BLPOP a b nan"), Err(NOT_FLOAT));
     assert_eq!(read("BLPOP a b 1e300"), Err(NOT_FLOAT));
     assert_eq!(read("BZMPOP -1 2 a b MIN"), Err(NEGATIVE));
+    // The words and their order are a server's: what stands behind the keys is judged before the timeout.
+    for (rest, text) in [
+        ("", SYNTAX),
+        (" NO", SYNTAX),
+        (" NO COUNT 0", SYNTAX),
+        (" LEFT LEFT", SYNTAX),
+        (" LEFT COUNT", SYNTAX),
+        (" LEFT COUNT 1 x", SYNTAX),
+        (" LEFT COUNT 1 COUNT 1", SYNTAX),
+        (" LEFT COUNT 0", COUNT),
+        (" LEFT COUNT -1", COUNT),
+        (" LEFT COUNT +1", COUNT),
+        (" LEFT COUNT x", COUNT),
+        (" LEFT COUNT 0 x", COUNT),
+        (" LEFT COUNT 99999999999999999999", COUNT),
+    ] {
+        for time in ["0.1", "soon", "-1"] {
+            assert_eq!(read(&format!("BLMPOP {time} 2 a b{rest}")), Err(text), "{rest}");
+            let of_sets = rest.replace("LEFT", "MIN");
+            assert_eq!(read(&format!("BZMPOP {time} 2 a b{of_sets}")), Err(text), "{of_sets}");
+        }
+    }
+    assert_eq!(read("BLMPOP 1 2 a b MIN"), Err(SYNTAX));
+    assert_eq!(read("BZMPOP 1 2 a b RIGHT"), Err(SYNTAX));
+    assert_eq!(read("BLMPOP soon 2 a b right count 2"), Err(NOT_FLOAT));
     assert_eq!(read("BLMOVE a b LEFT RIGHT 1"), Ok(None));
     assert_eq!(read("XREAD BLOCK 0 STREAMS a b 0 0"), Ok(None));
     let many: Vec<String> = (0..=KEYS_MAX).map(|n| n.to_string()).collect();

@@ -19,6 +19,9 @@ use tokio::time::{Instant, sleep_until};
 
 /// The least time between two samples: what INFO may cost the nodes, whoever asks how often.
 const INTERVAL: Duration = Duration::from_millis(20);
+/// Nobody waits longer for the nodes; then what was known last is told. A client library asks before its first
+/// command, and must not wait for a shard that is down.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// Nodes asked at once.
 const ASKED_AT_ONCE: usize = 64;
 
@@ -144,13 +147,13 @@ impl Default for Census {
 }
 
 impl Census {
-    /// The last figures, however old; empty if there never were any.
-    pub fn latest(&self) -> Arc<Figures> {
-        self.latest.borrow().1.clone()
+    /// Figures of a sample that began after this call; if that takes too long the last ones, however old. Those
+    /// are empty (nobody `answered`) if there never were any.
+    pub async fn fresh(&self) -> Arc<Figures> {
+        self.fresh_within(PATIENCE).await
     }
 
-    /// Figures of a sample that began after this call; the last ones if that takes longer than `patience`.
-    pub async fn fresh(&self, patience: Duration) -> Arc<Figures> {
+    async fn fresh_within(&self, patience: Duration) -> Arc<Figures> {
         let mine = self.asked.fetch_add(1, Ordering::AcqRel) + 1;
         self.wanted.notify_one();
         let mut samples = self.latest.subscribe();
@@ -158,7 +161,7 @@ impl Census {
         let fresh = tokio::time::timeout(patience, covered).await;
         match fresh {
             Ok(Ok(sample)) => sample.1.clone(),
-            _ => self.latest(),
+            _ => self.latest.borrow().1.clone(),
         }
     }
 }
@@ -166,8 +169,6 @@ impl Census {
 /// Samples one backend whenever it is asked for, forever.
 pub async fn run(backend: Backend, published: Arc<Published>, census: Arc<Census>) {
     let mut connections: HashMap<HostPort, Control> = HashMap::new();
-    // Once at the start, so that CONFIG GET has something to tell.
-    census.wanted.notify_one();
     loop {
         census.wanted.notified().await;
         let began = Instant::now();
@@ -254,10 +255,10 @@ mod tests {
     async fn t28_figures_come_from_a_sample_that_began_later() {
         let census = Census::default();
         let patience = Duration::from_millis(1);
-        assert_eq!(*census.fresh(patience).await, Figures::default(), "nobody samples: the last ones");
+        assert_eq!(*census.fresh_within(patience).await, Figures::default(), "nobody samples: the last ones");
         // A sample that began before the question does not answer it.
         census.latest.send_replace((1, Arc::new(Figures { shards: 1, ..Figures::default() })));
-        let asked = census.fresh(Duration::from_secs(60));
+        let asked = census.fresh_within(Duration::from_secs(60));
         tokio::pin!(asked);
         tokio::select! {
             _ = &mut asked => panic!("answered from an old sample"),

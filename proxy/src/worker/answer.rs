@@ -82,6 +82,7 @@ impl Router {
             _ => bytes,
         };
         if entry.request.ahead > 0
+            && !entry.request.traits.blocking
             && let Some(kind) = self.transactions_lost(id, &entry.request, bytes)
         {
             return self.settle_failure(&entry.request, kind);
@@ -118,7 +119,7 @@ impl Router {
                 if entry.request.traits.attempts == 0 && !entry.request.traits.blocking {
                     connection.counters.latency(self.now.saturating_sub(entry.request.since));
                 }
-                return self.settle(&entry.request, bytes, Outcome::Error);
+                return self.settle_error(id, &entry, bytes);
             }
         };
         if entry.request.client == ClientKey::NOBODY {
@@ -137,7 +138,7 @@ impl Router {
             && matches!(cause, Cause::Moved | Cause::Ask)
             && redirect.as_ref().map(|redirect| redirect.slot) != entry.request.slot
         {
-            return self.settle(&entry.request, bytes, Outcome::Error);
+            return self.settle_error(id, &entry, bytes);
         }
         // A redirect speaks of the slot that was asked for; and where a script may have put it
         // together itself, it must at least lead to a node that is ours.
@@ -162,6 +163,15 @@ impl Router {
             }
             None => self.attempt_failed(parked, cause, None),
         }
+    }
+
+    /// Gives a client an error that says its request was executed, and with it that what is parked before it must
+    /// not be any more.
+    fn settle_error(&mut self, id: usize, entry: &InFlight, bytes: &[u8]) {
+        if !self.detours.is_empty() {
+            self.fail_overtaken(id, entry);
+        }
+        self.settle(&entry.request, bytes, Outcome::Error);
     }
 
     /// Gives a client the answer to a request, for good.

@@ -5,6 +5,11 @@
 //! as on one Redis. When its client leaves, the connection is closed at once, so that the node gives
 //! what arrives later to somebody who is there. When the shard fails over or the slot moves, it goes
 //! again with the time that is left.
+//!
+//! That is so even if its connection broke after it was sent, though it takes something and its fate is unknown then:
+//! nearly always it was still waiting, and a wait is meant to outlive a failover. Should the node have given it an
+//! element that was lost on the way, that element is gone, as when the client's own connection breaks. Not so for those
+//! that put elsewhere what they take ([`moves`]): they are told that their fate is unknown.
 
 use super::dispatch::Step;
 use super::router::Router;
@@ -73,7 +78,7 @@ pub enum Again {
 /// Judges that, for the command in `bytes` that has waited for `waited`.
 pub fn again(bytes: &[u8], waited: Duration) -> Again {
     let mut decoder = RequestDecoder::new();
-    let Ok(Some(_)) = decoder.next(bytes, &RequestLimits::AUTHENTICATED) else { return Again::Never };
+    let Ok(Some(_)) = decoder.next(bytes, &RequestLimits::ADMITTED) else { return Again::Never };
     let args = decoder.args(bytes);
     let Ok(spec) = command::resolve(args) else { return Again::Never };
     if spec.name.starts_with("XREAD") && args.iter().any(|arg| arg == b"$") {
@@ -90,6 +95,15 @@ pub fn again(bytes: &[u8], waited: Duration) -> Again {
         },
         _ => Again::Send(bytes.to_vec()),
     }
+}
+
+/// True for a command that puts elsewhere what it takes. One whose fate is unknown may have done so, and done again
+/// it would move a second element.
+pub fn moves(bytes: &[u8]) -> bool {
+    let mut decoder = RequestDecoder::new();
+    matches!(decoder.next(bytes, &RequestLimits::ADMITTED), Ok(Some(_)))
+        && command::resolve(decoder.args(bytes))
+            .is_ok_and(|spec| matches!(spec.name, "BLMOVE" | "BRPOPLPUSH"))
 }
 
 impl Router {
@@ -146,7 +160,7 @@ impl Router {
             return self.settle_failure(&request, FailureKind::TooManyPins);
         };
         let mut decoder = RequestDecoder::new();
-        let patience = match decoder.next(bytes, &RequestLimits::AUTHENTICATED) {
+        let patience = match decoder.next(bytes, &RequestLimits::ADMITTED) {
             Ok(Some(_)) => command::resolve(decoder.args(bytes))
                 .ok()
                 .and_then(|spec| Patience::of(spec, decoder.args(bytes))),

@@ -55,3 +55,18 @@ fn t57_it_goes_again_with_the_time_that_is_left() {
     assert_eq!(said_again("XREAD BLOCK 300 STREAMS s 0", 100), Ok("XREAD BLOCK 200 STREAMS s 0".to_owned()));
     assert_eq!(said_again("XREAD BLOCK 0 STREAMS s $", 100), Err(Again::Never));
 }
+
+#[test]
+fn t57_what_puts_elsewhere_what_it_takes_is_known() {
+    for (line, expected) in [
+        ("BLMOVE a b LEFT RIGHT 1", true),
+        ("brpoplpush a b 1", true),
+        ("BLPOP a 1", false),
+        ("BLMPOP 1 1 a LEFT", false),
+        ("XREADGROUP GROUP g c BLOCK 1 STREAMS s >", false),
+    ] {
+        let mut bytes = Vec::new();
+        encode::request(&mut bytes, &line.split(' ').collect::<Vec<_>>());
+        assert_eq!(moves(&bytes), expected, "{line}");
+    }
+}

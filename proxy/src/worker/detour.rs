@@ -146,7 +146,7 @@ fn share_a_key(one: &[u8], other: &[u8]) -> bool {
     // A transaction is several commands.
     let keys_of = |mut bytes: &[u8]| -> Vec<Vec<u8>> {
         let (mut decoder, mut found, mut keys) = (RequestDecoder::new(), Vec::new(), Vec::new());
-        while let Ok(Some(len)) = decoder.next(bytes, &RequestLimits::AUTHENTICATED) {
+        while let Ok(Some(len)) = decoder.next(bytes, &RequestLimits::ADMITTED) {
             let args = decoder.args(bytes);
             match command::resolve(args) {
                 Ok(spec) if keys::find(spec, args, &mut found).is_ok() => {
@@ -195,11 +195,7 @@ impl Router {
         // A command to a shard as a whole is not repeated: another shard would not be the same.
         let verdict = match verdict {
             Verdict::PlanAgain { .. } | Verdict::Resend { .. } if request.slot.is_none() => {
-                Verdict::Give(if facts.is_write && cause == Cause::LostAfterSend {
-                    FailureKind::WriteUnknown
-                } else {
-                    FailureKind::Unreachable
-                })
+                Verdict::Give(exhausted(cause, facts.is_write))
             }
             verdict => verdict,
         };
@@ -232,8 +228,8 @@ impl Router {
         self.park(parked);
     }
 
-    /// A blocking command came to nothing: it goes again with the time that is left, be it a write. If the
-    /// node had something for it that was lost on the way, that cannot be mended; nothing is done twice.
+    /// A blocking command came to nothing: it goes again with the time that is left, be it a write, unless it may
+    /// have moved an element ([`super::block`]).
     fn blocking_failed(&mut self, mut parked: Parked, cause: Cause, to: Option<HostPort>) {
         let request = &mut parked.request;
         if self.client_mut(request.client).is_none() {
@@ -244,6 +240,11 @@ impl Router {
         if request.part.is_some() {
             let request = *request;
             return self.settle_failure(&request, exhausted(cause, false));
+        }
+        if cause == Cause::LostAfterSend && block::moves(&parked.bytes) {
+            let request = *request;
+            self.context.snapshots.request_refresh(cause.label());
+            return self.settle_failure(&request, FailureKind::WriteUnknown);
         }
         match (request.slot, &to) {
             (Some(slot), Some(to)) if cause == Cause::Moved => self.context.snapshots.slot_moved(slot, to),

@@ -83,3 +83,16 @@ fn requests_that_share_a_key() {
     assert!(share_a_key(&request(&["MSET", "x", "1", "y", "2"]), &request(&["GET", "y"])));
     assert!(!share_a_key(b"", &get));
 }
+
+// What a listener let in is read again whatever its limits are.
+#[test]
+fn t06_keys_are_found_in_requests_beyond_the_usual_limits() {
+    let mut bytes = Vec::new();
+    let keys = RequestLimits::AUTHENTICATED.args_max as usize + 1;
+    encode::array_head(&mut bytes, keys + 1);
+    encode::bulk(&mut bytes, b"DEL");
+    (0..keys).for_each(|_| encode::bulk(&mut bytes, b"k"));
+    let mut other = Vec::new();
+    encode::request(&mut other, &["SET", "k", "v"]);
+    assert!(share_a_key(&bytes, &other));
+}

@@ -430,7 +430,7 @@ impl Router {
 
     /// True if a node that is not the right one for keys that we could not find would say so, or there is only one.
     /// Fixed shards know nothing of each other: they would carry it out, beside the data.
-    fn any_node_judges_keys(&self) -> bool {
+    pub(super) fn any_node_judges_keys(&self) -> bool {
         let bundled = matches!(self.context.config.kind, BackendKind::Bundled(_));
         self.division.is_whole() || (self.division.is_cluster() && !bundled)
     }

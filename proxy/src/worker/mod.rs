@@ -21,9 +21,13 @@ pub mod subscribe;
 pub mod tick;
 pub mod track;
 pub mod transact;
+pub(crate) mod turn;
 pub mod unblock;
 pub mod vigil;
 pub mod wait;
+
+#[cfg(test)]
+mod stage;
 
 use crate::client::state::{Admission, ListenerContext};
 use router::{BackendContext, Router, SharedRouter};

@@ -92,12 +92,16 @@ impl Router {
         let (sender, lines) = mpsc::channel(LINES_MAX);
         let dropped = Arc::new(AtomicU64::new(0));
         let feed = Feed { lines: sender, dropped: dropped.clone() };
+        let me = self.me.clone();
         self.answer_later(key, async move {
             let asked = context.fleet.ask(context.name.clone(), Question::Monitor(feed));
             let mut out = Vec::new();
             match tokio::time::timeout(context.config.request_timeout, asked).await {
                 Ok(_) => encode::simple(&mut out, "OK"),
                 Err(_) => {
+                    if let Some(router) = me.upgrade() {
+                        router.borrow_mut().end_monitor(key, id);
+                    }
                     encode::error(&mut out, "ERR a worker of the proxy did not answer in time; try again")
                 }
             }
@@ -128,24 +132,28 @@ impl Router {
         });
     }
 
+    /// A MONITOR that was not answered with OK has not begun: the next one is the first again.
+    fn end_monitor(&mut self, key: ClientKey, id: u64) {
+        if let Some(client) = self.client_mut(key)
+            && client.monitor == Some(id)
+        {
+            client.monitor = None;
+        }
+    }
+
     /// Takes in a monitor of this worker or another.
     pub(super) fn add_monitor(&mut self, feed: &Feed) -> Tally {
         self.monitors.retain(|known| !known.lines.is_closed());
         self.monitors.push(feed.clone());
-        self.note_monitors();
-        Tally::Done
-    }
-
-    fn note_monitors(&mut self) {
-        self.counters.monitors.set(self.monitors.len() as u64);
         self.note_observers();
+        Tally::Done
     }
 
     /// Forgets monitors that have gone.
     pub(super) fn sweep_monitors(&mut self) {
         if self.monitors.iter().any(|feed| feed.lines.is_closed()) {
             self.monitors.retain(|feed| !feed.lines.is_closed());
-            self.note_monitors();
+            self.note_observers();
         }
     }
 
@@ -160,7 +168,7 @@ impl Router {
         let before = self.monitors.len();
         self.monitors.retain(|feed| feed.offer(&line));
         if self.monitors.len() != before {
-            self.note_monitors();
+            self.note_observers();
         }
     }
 
@@ -284,8 +292,10 @@ fn quote(out: &mut Vec<u8>, arg: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::worker::stage::Stage;
     use pointsman_protocol::command::resolve;
     use pointsman_protocol::resp::args::OwnedArgs;
+    use tokio::task::LocalSet;
 
     fn shown(words: &[&str]) -> String {
         let owned = OwnedArgs::new(words);
@@ -343,5 +353,24 @@ mod tests {
     fn what_was_dropped_is_told_in_the_form_of_a_line() {
         let text = String::from_utf8(note(Duration::from_secs(7), 12)).unwrap();
         assert_eq!(text, "+7.000000 [0 pointsman:0] \"#\" \"12 requests are not shown\"\r\n");
+    }
+
+    #[tokio::test]
+    async fn t68_a_monitor_that_did_not_begin_may_be_asked_for_again() {
+        LocalSet::new()
+            .run_until(async {
+                let stage = Stage::with("request_timeout_ms: 20");
+                let (key, _own) = stage.client().await;
+                for _ in 0..2 {
+                    stage.say(key, &["MONITOR"]);
+                    let is_monitor = || stage.router.borrow_mut().client_mut(key).unwrap().monitor.is_some();
+                    assert!(is_monitor());
+                    while stage.router.borrow_mut().client_mut(key).unwrap().in_flight > 0 {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                    assert!(!is_monitor());
+                }
+            })
+            .await;
     }
 }

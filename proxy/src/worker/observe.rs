@@ -4,7 +4,8 @@
 
 use super::router::Router;
 use crate::backend::connection::ClientKey;
-use crate::route::plan::{Plan, plan};
+use crate::route::plan::{self, Plan, Refusal};
+use crate::route::unknown;
 use pointsman_protocol::command::{self, CommandSpec, Flags};
 use pointsman_protocol::resp::{Args, RequestDecoder, RequestLimits};
 
@@ -32,14 +33,18 @@ impl Router {
     /// A request of a client was taken care of: sent, queued, answered or refused.
     #[cold]
     pub fn observe(&mut self, key: ClientKey, args: Args<'_>) {
-        let mut keys = std::mem::take(&mut self.keys);
-        let plan = plan(args, true, &self.division, &mut keys);
-        self.keys = keys;
-        let Ok(spec) = command::resolve(args) else { return };
+        let Some(client) = self.client_mut(key) else { return };
+        // Of other clients only monitors want to know.
+        if client.tracking.is_none() && self.monitors.is_empty() {
+            return;
+        }
+        let plan = self.plan_again(key, args);
+        let Some(spec) = plan.spec().or_else(|| command::resolve(args).ok()) else { return };
+        let keeps_vigil = matches!(plan, Plan::Refuse(Refusal::CrossSlot)) && self.keeps_vigil(key, args);
         let Some(client) = self.client_mut(key) else { return };
         // What was refused for its words alone, or for who said it, was not carried out.
         let keyspace = spec.flags.has_any(Flags::READONLY.and(Flags::WRITE).and(Flags::MAY_REPLICATE));
-        if matches!(plan, Plan::Refuse(_))
+        if (matches!(plan, Plan::Refuse(_)) && !keeps_vigil)
             || (!client.authenticated && !spec.flags.has(Flags::NO_AUTH))
             || (client.monitor.is_some() && keyspace)
         {
@@ -62,10 +67,26 @@ impl Router {
         }
     }
 
+    /// What was decided of a request. Nothing is counted a second time.
+    fn plan_again(&mut self, key: ClientKey, args: Args<'_>) -> Plan {
+        let authenticated = self.client_mut(key).is_some_and(|client| client.authenticated);
+        let mut keys = std::mem::take(&mut self.keys);
+        let mut plan = plan::plan(args, true, &self.division, &mut keys);
+        if let Plan::Refuse(Refusal::Table(refusal)) = plan
+            && authenticated
+        {
+            let (rule, announced) = (self.context.config.unknown_commands, self.context.commands.load());
+            plan = unknown::plan(args, refusal, &announced, rule, &self.division, &mut keys);
+        }
+        self.keys = keys;
+        plan
+    }
+
     /// What a client has queued, before it is sent.
     #[cold]
     pub(super) fn queued(&mut self, key: ClientKey) -> Option<Queued> {
-        let client = self.client_mut(key)?;
+        let unseen = self.monitors.is_empty();
+        let client = self.client_mut(key).filter(|client| !unseen || client.tracking.is_some())?;
         let caching = client.tracking.as_ref().is_some_and(|tracking| tracking.caching);
         let transaction = client.transaction.as_ref().filter(|transaction| !transaction.is_aborted())?;
         Some(Queued { commands: transaction.all(), caching })
@@ -87,9 +108,11 @@ impl Router {
         let caching = caching(self);
         let mut decoder = RequestDecoder::new();
         for bytes in commands {
-            let Ok(Some(_)) = decoder.next(&bytes, &RequestLimits::AUTHENTICATED) else { continue };
+            let Ok(Some(_)) = decoder.next(&bytes, &RequestLimits::ADMITTED) else { continue };
             let args = decoder.args(&bytes);
-            let Ok(spec) = command::resolve(args) else { continue };
+            let Some(spec) = command::resolve(args).ok().or_else(|| self.plan_again(key, args).spec()) else {
+                continue;
+            };
             if let Some(caching) = caching {
                 self.note_reads(key, spec, args, caching);
             }

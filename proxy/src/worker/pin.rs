@@ -91,7 +91,7 @@ impl Router {
     }
 
     /// Hands a client's connection back after it has forgotten the keys that the client watched.
-    pub(super) fn unwatch(&mut self, key: ClientKey) {
+    pub fn unwatch(&mut self, key: ClientKey) {
         let now = self.now;
         let Some(pin) = self.client_mut(key).and_then(|client| client.pin.take()) else { return };
         let Some(id) = pin.connection else { return };

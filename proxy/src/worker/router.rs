@@ -3,47 +3,41 @@
 //! another worker but the published snapshot and the counters.
 //!
 //! The methods are spread by subject: a request comes in ([`super::dispatch`]), a reply comes back
-//! ([`super::answer`]), what waits is written ([`flush`]), a request goes a second time ([`super::detour`]), time passes
-//! ([`super::tick`]).
+//! ([`super::answer`]), what waits is written ([`flush`]), connections are opened and forgotten ([`connections`]), a
+//! request goes a second time ([`super::detour`]), time passes ([`super::tick`]).
 
+mod connections;
+mod context;
 mod flush;
+
+pub use context::BackendContext;
 
 use super::monitor::{Allowance, Feed};
 use super::pin::Pins;
-use super::scripts::{Scripts, Seen};
-use crate::admin::counters::{Registry, WorkerCounters};
-use crate::backend::connection::{ClientKey, Connection, QueueLimits};
-use crate::backend::dial;
+use super::scripts::Seen;
+use crate::admin::counters::WorkerCounters;
+use crate::backend::connection::{ClientKey, Connection};
 use crate::backend::lanes::{Lane, NodeLanes};
 use crate::client::session;
 use crate::client::state::{Admission, Client, ListenerContext};
-use crate::health::census::Census;
-use crate::health::commands::Commands;
-use crate::pubsub::audience::Audience;
 use crate::pubsub::hub::Hub;
 use crate::route::division::Division;
-use crate::route::retry::RetryLimits;
 use crate::route::split::Placed;
-use crate::topology::publish::{Published, Snapshot};
+use crate::topology::publish::Snapshot;
 use crate::tracking::watch::Watch;
-use crate::worker::fleet::{Fleet, Pause};
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use pointsman_config::Backend;
+use crate::worker::fleet::Pause;
 use pointsman_protocol::HostPort;
 use pointsman_protocol::command::keys::KeyRef;
-use pointsman_protocol::topology::NodeIndex;
 use slab::Slab;
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 
 /// A router as its tasks hold it. They borrow it for one turn and never across an await.
@@ -51,82 +45,6 @@ pub type SharedRouter = Rc<RefCell<Router>>;
 
 /// CLIENT ID of the next client of any worker.
 static NEXT_CLIENT_ID: AtomicU64 = AtomicU64::new(1);
-
-/// What all connections of a backend have in common.
-#[derive(Debug)]
-pub struct BackendContext {
-    /// Its name.
-    pub name: Arc<str>,
-    /// Its configuration.
-    pub config: Backend,
-    /// Bounds on one connection's queue.
-    pub queue: QueueLimits,
-    /// Bounds on second attempts.
-    pub retry: RetryLimits,
-    /// Dials of all workers together pass through here, so that a backend that comes back is not
-    /// run over.
-    pub dials: DefaultDirectRateLimiter,
-    /// Announced addresses and how to reach them.
-    pub address_map: HashMap<HostPort, HostPort>,
-    /// Who owns what.
-    pub snapshots: Arc<Published>,
-    /// Where counters are found.
-    pub registry: Arc<Registry>,
-    /// All workers, for what concerns the clients of each.
-    pub fleet: Arc<Fleet>,
-    /// What the shards hold.
-    pub census: Arc<Census>,
-    /// What the nodes say of their commands.
-    pub commands: Arc<Commands>,
-    /// Scripts that clients sent, of all workers.
-    pub scripts: Scripts,
-    /// Who is subscribed to what, over all workers.
-    pub audience: Arc<Audience>,
-}
-
-impl BackendContext {
-    /// Derives it from the configuration.
-    pub fn new(
-        config: &Backend,
-        snapshots: Arc<Published>,
-        registry: Arc<Registry>,
-        fleet: Arc<Fleet>,
-    ) -> Self {
-        let address_map = config.kind.address_map().iter().cloned().collect();
-        let per_second = NonZeroU32::new(config.reconnect.per_second).unwrap_or(NonZeroU32::MIN);
-        BackendContext {
-            name: Arc::from(config.name.as_str()),
-            queue: QueueLimits {
-                inflight_max: config.inflight_max,
-                inflight_bytes_max: config.inflight_bytes_max,
-            },
-            retry: RetryLimits {
-                redirects_max: u8::try_from(config.retry.redirects_max).unwrap_or(u8::MAX),
-                attempts_max: u8::try_from(config.retry.attempts_max).unwrap_or(u8::MAX),
-                backoff: config.retry.backoff,
-                backoff_max: config.retry.backoff_max,
-            },
-            dials: RateLimiter::direct(Quota::per_second(per_second)),
-            address_map,
-            scripts: Scripts::new(config.script_count_max, config.script_bytes_max),
-            config: config.clone(),
-            snapshots,
-            registry,
-            fleet,
-            census: Arc::default(),
-            commands: Arc::default(),
-            audience: Arc::default(),
-        }
-    }
-
-    /// Where a node that the cluster announces at `address` is reached.
-    pub fn reachable(&self, address: HostPort) -> HostPort {
-        match self.address_map.get(&address) {
-            Some(mapped) => mapped.clone(),
-            None => address,
-        }
-    }
-}
 
 /// See the module's head.
 pub struct Router {
@@ -259,122 +177,10 @@ impl Router {
         }
     }
 
-    #[cold]
-    fn adopt_newest(&mut self) {
-        self.snapshot = self.context.snapshots.load();
-        self.build_nodes();
-        let topology = &self.snapshot.topology;
-        let primaries: Vec<HostPort> =
-            topology.shards().iter().map(|shard| topology.node(shard.primary).address.clone()).collect();
-        // What left the topology is closed once nothing waits on it; what came back is kept.
-        for (_, connection) in self.connections.iter_mut() {
-            // One that was a client's own goes when it has been given up, too.
-            connection.retiring = (connection.pinned && connection.retiring)
-                || self.snapshot.topology.find(&connection.address).is_none();
-            if connection.retiring {
-                connection.wake();
-            }
-            // A wait at a node that was replaced, and does not know it or cannot say so, would see nothing.
-            if !self.division.is_cluster()
-                && connection.patient_until > self.now
-                && !primaries.contains(&connection.address)
-            {
-                connection.close = Some("its node is not the primary any more");
-                connection.wake();
-            }
-        }
-        self.detours_due = true;
-        self.wake_flusher();
-        self.move_subscriptions();
-        self.move_watch();
-    }
-
-    fn build_nodes(&mut self) {
-        let lanes = NodeLanes::new(self.context.config.connections_per_node);
-        self.nodes = vec![lanes; self.snapshot.topology.nodes().len()];
-        for ((address, lane), id) in &self.by_lane {
-            if let Some(node) = self.snapshot.topology.find(address) {
-                self.nodes[usize::from(node.0)].set(*lane, *id);
-            }
-        }
-    }
-
-    /// The connection of a node's lane, opened if this is its first use.
-    #[inline]
-    pub(super) fn connection_of(&mut self, node: NodeIndex, lane: Lane) -> usize {
-        match self.nodes[usize::from(node.0)].get(lane) {
-            Some(id) => id,
-            None => {
-                let address = self.snapshot.topology.node(node).address.clone();
-                self.connection_to(address, lane)
-            }
-        }
-    }
-
-    /// The connection of a lane to an address, opened if this is its first use. A redirect may name
-    /// a node that the snapshot does not know.
-    #[cold]
-    pub(super) fn connection_to(&mut self, address: HostPort, lane: Lane) -> usize {
-        if let Some(id) = self.by_lane.get(&(address.clone(), lane)) {
-            return *id;
-        }
-        let counters = self.context.registry.node(&self.context.name, &address);
-        let id = self.connections.insert(Connection::new(address.clone(), lane, counters));
-        if let Some(node) = self.snapshot.topology.find(&address) {
-            self.nodes[usize::from(node.0)].set(lane, id);
-        }
-        self.by_lane.insert((address, lane), id);
-        if let Some(me) = self.me.upgrade() {
-            tokio::task::spawn_local(dial::run(me, id));
-        }
-        id
-    }
-
-    /// Forgets a connection whose task ends.
-    pub fn remove_connection(&mut self, id: usize) {
-        let Some(connection) = self.connections.try_remove(id) else { return };
-        if connection.pinned {
-            return self.forget_pin(id);
-        }
-        self.by_lane.remove(&(connection.address, connection.lane));
-        self.build_nodes();
-    }
-
-    /// A connection is up: what waited for it goes out with the next flush.
-    pub fn connection_up(&mut self, id: usize, writer: OwnedWriteHalf, transactions: bool) {
-        let now = self.now;
-        if !transactions {
-            self.refuse_waiting_transactions(id);
-        }
-        if let Some(connection) = self.connections.get_mut(id) {
-            connection.counters.connections.add(1);
-            connection.refuses_transactions = !transactions;
-            connection.up(writer, now);
-            connection.dirty = false;
-            self.mark_connection(id);
-        }
-    }
-
-    /// Notes that bytes arrived on a connection.
-    #[inline]
-    pub fn received(&mut self, id: usize, count: usize) {
-        let now = self.now;
-        if let Some(connection) = self.connections.get_mut(id) {
-            connection.progressed(now);
-            connection.counters.received_bytes.add(count as u64);
-        }
-    }
-
     /// The clock of this turn, in microseconds since the worker's start.
     #[inline]
     pub fn now(&self) -> u64 {
         self.now
-    }
-
-    /// A connection, for its own task.
-    #[inline]
-    pub fn connection(&mut self, id: usize) -> Option<&mut Connection> {
-        self.connections.get_mut(id)
     }
 
     /// Takes in a client. Its task runs until it leaves.

@@ -168,7 +168,7 @@ impl Router {
     #[cold]
     pub(super) fn note_scripts_in(&mut self, mut frames: &[u8]) {
         let mut decoder = RequestDecoder::new();
-        while let Ok(Some(len)) = decoder.next(frames, &RequestLimits::AUTHENTICATED) {
+        while let Ok(Some(len)) = decoder.next(frames, &RequestLimits::ADMITTED) {
             if let Ok(spec) = command::resolve(decoder.args(frames)) {
                 self.note_script(spec, decoder.args(frames));
             }
@@ -199,7 +199,7 @@ impl Router {
         let mut bytes = Vec::new();
         let mut decoder = RequestDecoder::new();
         let request = connection.bytes_of(entry);
-        let Ok(Some(_)) = decoder.next(request, &RequestLimits::AUTHENTICATED) else { return false };
+        let Ok(Some(_)) = decoder.next(request, &RequestLimits::ADMITTED) else { return false };
         let Some(text) = with_text(decoder.args(request), &self.context.scripts, &mut bytes) else {
             return false;
         };

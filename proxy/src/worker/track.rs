@@ -12,9 +12,9 @@ use crate::tracking::mode::{Asked, Redirect, Tracking};
 use crate::tracking::table::TableLimits;
 use crate::tracking::watch::{Standing, Watch};
 use crate::tracking::wire::{self, Forget};
+use pointsman_protocol::HostPort;
 use pointsman_protocol::command::{CommandSpec, keys};
 use pointsman_protocol::resp::Args;
-use pointsman_protocol::{HostPort, Slot};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +64,12 @@ impl Router {
         self.note_watch();
     }
 
+    /// True for a client that was told that it tracks.
+    pub(crate) fn tracking_is_settled(&mut self, key: ClientKey) -> bool {
+        let tracking = self.client_mut(key).and_then(|client| client.tracking.as_ref());
+        tracking.is_some_and(|tracking| tracking.settled)
+    }
+
     /// A client is told that it tracks.
     pub(crate) fn settle_tracking(&mut self, key: ClientKey) {
         if let Some(tracking) = self.client_mut(key).and_then(|client| client.tracking.as_mut()) {
@@ -100,6 +106,7 @@ impl Router {
     ) {
         let Some(mut watch) = self.watch.take() else { return };
         let mut found = std::mem::take(&mut self.keys);
+        let division = self.division.clone();
         let mut unheard = Vec::new();
         if let Some(tracking) = self.client_mut(key).and_then(|client| client.tracking.as_mut()) {
             let reads = Tracking::reads(spec);
@@ -108,7 +115,7 @@ impl Router {
             if (minds || (reads && tracking.broadcast)) && keys::find(spec, args, &mut found).is_ok() {
                 for place in found.iter().filter(|place| !place.access.not_key) {
                     let name = args.at(place.index as usize);
-                    if !watch.covers_slot(Slot::of(name)) {
+                    if !watch.covers_slot(division.slot(name)) {
                         unheard.push(name.into());
                     } else if minds {
                         watch.table.note(name, key);
@@ -217,7 +224,8 @@ impl Router {
         if let Some(redirect) = &mut tracking.redirect {
             redirect.waiting.and(&told.what, FORWARD_KEYS_MAX);
             if !std::mem::replace(&mut redirect.busy, true) {
-                self.forward(key);
+                let to = redirect.id;
+                self.forward(key, to);
             }
             return;
         }
@@ -245,26 +253,26 @@ impl Router {
     }
 
     /// Brings what a client is to forget to the one it redirects to, which may be another worker's: one
-    /// message at a time, so that what comes meanwhile adds up and stays bounded.
-    fn forward(&mut self, key: ClientKey) {
+    /// message at a time, so that what comes meanwhile adds up and stays bounded. It ends when the client
+    /// redirects to another one than `to`.
+    fn forward(&mut self, key: ClientKey, to: u64) {
         let me = self.me.clone();
         tokio::task::spawn_local(async move {
             loop {
-                let Some(next) = me.upgrade().and_then(|router| router.borrow_mut().next_forward(key)) else {
-                    return;
-                };
-                let (context, worker, question) = next;
+                let next = me.upgrade().and_then(|router| router.borrow_mut().next_forward(key, to));
+                let Some((context, worker, question)) = next else { return };
                 let told = context.fleet.ask_one(worker, context.name.clone(), question).await;
                 let Some(router) = me.upgrade() else { return };
-                router.borrow_mut().forwarded(key, matches!(told, Some(Tally::Told(true))));
+                router.borrow_mut().forwarded(key, to, matches!(told, Some(Tally::Told(true))));
             }
         });
     }
 
-    /// What is to be said next to the client that this one redirects to; `None` for nothing.
-    fn next_forward(&mut self, key: ClientKey) -> Option<(Arc<BackendContext>, usize, Question)> {
+    /// What is to be said next to the client that this one redirects to; `None` for nothing, and if that is not
+    /// `to` any more.
+    fn next_forward(&mut self, key: ClientKey, to: u64) -> Option<(Arc<BackendContext>, usize, Question)> {
         let context = self.context.clone();
-        let redirect = self.client_mut(key)?.tracking.as_mut()?.redirect.as_mut()?;
+        let redirect = self.redirect_to(key, to)?;
         let what = std::mem::take(&mut redirect.waiting);
         if what == Forget::Nothing {
             redirect.busy = false;
@@ -274,18 +282,24 @@ impl Router {
         Some((context, redirect.worker, question))
     }
 
-    /// It was told, or it is not there any more.
-    fn forwarded(&mut self, key: ClientKey, told: bool) {
+    /// A client's redirect, if it still goes there.
+    fn redirect_to(&mut self, key: ClientKey, to: u64) -> Option<&mut Redirect> {
+        let redirect = self.client_mut(key)?.tracking.as_mut()?.redirect.as_mut()?;
+        (redirect.id == to).then_some(redirect)
+    }
+
+    /// It was told, or it is not there any more. What became of an earlier redirect says nothing of this one.
+    fn forwarded(&mut self, key: ClientKey, to: u64, told: bool) {
         self.counters.tracking.told.add(u64::from(told));
+        if told || self.redirect_to(key, to).is_none() {
+            return;
+        }
         let Some(client) = self.client_mut(key) else { return };
         let Some(tracking) = &mut client.tracking else { return };
-        let Some(id) = tracking.redirect.as_ref().map(|redirect| redirect.id).filter(|_| !told) else {
-            return;
-        };
         tracking.broken = true;
         if client.resp3 {
             let mut frame = Vec::new();
-            wire::redirect_broken(&mut frame, id);
+            wire::redirect_broken(&mut frame, to);
             client.replies.push_behind(&frame);
             self.written_aside(key);
         }
@@ -458,3 +472,7 @@ pub(crate) async fn find_redirect(context: Arc<BackendContext>, id: i64) -> Opti
     }
     None
 }
+
+#[cfg(test)]
+#[path = "track_tests.rs"]
+mod tests;

@@ -196,7 +196,9 @@ impl Router {
                 queued
             }
             // Its number of arguments fits, what they say does not: the server finds that when it executes it.
-            Plan::Refuse(Refusal::Keys(spec, error)) if error != KeyError::Arity => {
+            Plan::Refuse(Refusal::Keys(spec, error))
+                if error != KeyError::Arity && self.any_node_judges_keys() =>
+            {
                 self.queue(key, spec, None, args)
             }
             Plan::Refuse(Refusal::Table(command::Refusal::Arity(spec))) if spec.accepts(args.len()) => {
@@ -309,11 +311,10 @@ impl Router {
             // The error comes with EXEC, as Redis has it.
             return self.queue_local(key, args);
         };
-        self.queue(key, spec, None, args)?;
         if let Some(transaction) = self.client_mut(key).and_then(|client| client.transaction.as_mut()) {
-            transaction.selects(database);
+            transaction.selects(database).map_err(Refused::NotQueued)?;
         }
-        Ok(())
+        self.queue(key, spec, None, args)
     }
 
     /// How many databases clients may select.
@@ -461,7 +462,8 @@ impl Router {
             if request.client == ClientKey::NOBODY {
                 continue;
             }
-            if request.ahead > 0 {
+            // WAIT has a reply ahead as well, and is none.
+            if request.ahead > 0 && !request.traits.blocking {
                 refused.push(request);
             } else {
                 connection.enqueue(request, now, |out| out.extend_from_slice(&waiting.bytes));
@@ -533,7 +535,7 @@ impl Router {
         let mut answers = Vec::new();
         for (place, frame) in queued {
             // It was decoded and resolved when it was queued.
-            if let Ok(Some(_)) = decoder.next(frame, &RequestLimits::AUTHENTICATED)
+            if let Ok(Some(_)) = decoder.next(frame, &RequestLimits::ADMITTED)
                 && let Ok(spec) = command::resolve(decoder.args(frame))
             {
                 let reply = match spec.name {
@@ -566,3 +568,7 @@ enum Refused {
     NotQueued(NotQueued),
     NotInTransaction(&'static CommandSpec),
 }
+
+#[cfg(test)]
+#[path = "transact_tests.rs"]
+mod tests;

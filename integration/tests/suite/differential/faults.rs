@@ -11,7 +11,7 @@ use super::stream::{Stream, Unit, row_of};
 use super::words::{Request, TAGS, Words};
 use pointsman_integration::client::words;
 use pointsman_integration::eventually::{StopOnDrop, check, within};
-use pointsman_integration::mover::{Moves, slots_of};
+use pointsman_integration::mover::{during, slots_of};
 use pointsman_integration::reply::show_request;
 use pointsman_integration::{Cluster, Pointsman, Random, RedisServer, Reply, Setup, workload};
 use pointsman_protocol::command::KeyPattern;
@@ -25,6 +25,8 @@ const CLIENTS: usize = 4;
 const UNITS: usize = 6_000;
 /// Units of one batch.
 const BATCH: usize = 12;
+/// So many slots are moved meanwhile, at least.
+const MOVES: usize = 20;
 
 /// What a slot on the move changes by itself: how a value is kept, where an iteration is, what lies in the
 /// whole keyspace.
@@ -59,35 +61,37 @@ fn t03_t04_t05_all_types_while_slots_go_back_and_forth() {
         prefixes.iter().flat_map(|prefix| (0..TAGS).map(move |tag| format!("{{{prefix}t{tag}}}"))).collect();
     let slots = slots_of(&tags);
     let mut random = Random::for_test(5);
-    let moves = Moves::default();
-    thread::scope(|scope| {
-        let mut moving = random.fork();
-        let (moves, cluster, slots) = (&moves, &cluster, &slots);
-        scope.spawn(move || moves.run(cluster, slots, &mut moving));
-        let clients: Vec<_> = prefixes
-            .iter()
-            .map(|prefix| {
+    let moved = during(&cluster, &slots, random.fork(), |moves| {
+        thread::scope(|scope| {
+            for prefix in &prefixes {
                 let (pointsman, server, stream, random) = (&pointsman, &server, &stream, random.fork());
-                scope.spawn(move || compare(pointsman, server, stream, prefix, random))
-            })
-            .collect();
-        let outcomes: Vec<_> = clients.into_iter().map(|client| client.join()).collect();
-        moves.stop();
-        assert!(outcomes.iter().all(Result::is_ok), "a client found a difference");
+                let enough = || moves.done() >= MOVES;
+                scope.spawn(move || compare(pointsman, server, stream, prefix, random, enough));
+            }
+        });
+        moves.done()
     });
-    println!("{} slots were moved meanwhile", moves.done());
-    assert!(moves.done() >= 20, "too few slots moved to mean anything: {}", moves.done());
+    println!("{moved} slots were moved meanwhile");
     assert!(pointsman.metrics().sum("pointsman_redirects_total", &[]) > 0.0, "and the clients met the moves");
 }
 
-/// One client's stream to both; its keys are nobody else's.
-fn compare(pointsman: &Pointsman, server: &RedisServer, stream: &Stream, prefix: &str, mut random: Random) {
+/// One client's stream to both, and more of it until it is `enough`; its keys are nobody else's.
+fn compare(
+    pointsman: &Pointsman,
+    server: &RedisServer,
+    stream: &Stream,
+    prefix: &str,
+    mut random: Random,
+    enough: impl Fn() -> bool,
+) {
     let mut drawing = random.fork();
     let mut words = Words::new(&mut drawing, prefix);
     let mut asker = server.client();
     let mut needed = Needed::default();
     let mut pair = Pair::connect(&pointsman.address(), &server.address(), "2");
-    for round in 0..UNITS / BATCH {
+    let mut round = 0;
+    while round < UNITS / BATCH || !enough() {
+        round += 1;
         if round % 50 == 49 {
             let protocol = if round % 100 == 99 { "2" } else { "3" };
             pair = Pair::connect(&pointsman.address(), &server.address(), protocol);

@@ -16,29 +16,6 @@ use pointsman_protocol::glob;
 use pointsman_protocol::resp::{Args, encode};
 use std::sync::Arc;
 
-/// The flags that COMMAND INFO tells, in its order.
-const FLAG_ORDER: [&str; 19] = [
-    "write",
-    "readonly",
-    "denyoom",
-    "admin",
-    "pubsub",
-    "noscript",
-    "blocking",
-    "loading",
-    "stale",
-    "skip_monitor",
-    "skip_slowlog",
-    "asking",
-    "fast",
-    "no_auth",
-    "no_mandatory_keys",
-    "no_async_loading",
-    "no_multi",
-    "movablekeys",
-    "allow_busy",
-];
-
 /// Answers COMMAND and its subcommands.
 pub fn command(
     router: &mut Router,
@@ -257,8 +234,7 @@ fn describe(there: &Known, spec: &CommandSpec, resp3: bool, out: &mut Vec<u8>) {
     encode::array_head(out, 10);
     encode::bulk(out, name.as_bytes());
     encode::integer(out, i64::from(spec.arity));
-    let own: Vec<&str> = spec.flags.words().collect();
-    let flags: Vec<&str> = FLAG_ORDER.into_iter().filter(|flag| own.contains(flag)).collect();
+    let flags: Vec<&str> = spec.flags.without(Flags::MAY_REPLICATE).words().collect();
     words_of(&flags.join(" "), resp3, out);
     let (first, last, step) = range_of(spec.keys);
     [first, last, step].into_iter().for_each(|number| encode::integer(out, number));

@@ -153,6 +153,7 @@ fn listed(tallies: Vec<Tally>, asked: &Question) -> String {
     lines.sort_unstable_by_key(|(id, _)| *id);
     match asked {
         Question::List(filter::Filter { ids: Some(ids), .. }) => ids
+            .asked
             .iter()
             .filter_map(|id| {
                 lines.binary_search_by_key(id, |(id, _)| *id).ok().map(|at| lines[at].1.as_str())

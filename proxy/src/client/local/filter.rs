@@ -7,8 +7,8 @@ use pointsman_protocol::resp::Args;
 /// See the module's head. What is `None` does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// One of these ids, in the order in which they were given.
-    pub ids: Option<Vec<u64>>,
+    /// One of these ids.
+    pub ids: Option<Ids>,
     /// Connected from here.
     pub address: Option<Vec<u8>>,
     /// Connected to here.
@@ -17,6 +17,27 @@ pub struct Filter {
     pub kind: Option<Option<Kind>>,
     /// Not this one.
     pub except: Option<u64>,
+}
+
+/// Ids of clients, as many as a request has room for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ids {
+    /// In the order in which they were given.
+    pub asked: Vec<u64>,
+    /// The same in their own order: each client is looked up.
+    sorted: Vec<u64>,
+}
+
+impl Ids {
+    fn new(asked: Vec<u64>) -> Ids {
+        let mut sorted = asked.clone();
+        sorted.sort_unstable();
+        Ids { asked, sorted }
+    }
+
+    fn has(&self, id: u64) -> bool {
+        self.sorted.binary_search(&id).is_ok()
+    }
 }
 
 impl Filter {
@@ -28,7 +49,7 @@ impl Filter {
         address: impl FnOnce() -> String,
         own_address: impl FnOnce() -> String,
     ) -> bool {
-        self.ids.as_ref().is_none_or(|ids| ids.contains(&id))
+        self.ids.as_ref().is_none_or(|ids| ids.has(id))
             && self.except != Some(id)
             && self.kind.is_none_or(|wanted| wanted == Some(kind))
             && self.address.as_ref().is_none_or(|wanted| wanted == address().as_bytes())
@@ -48,7 +69,8 @@ pub fn list(args: Args<'_>) -> Result<Filter, Refused> {
             // An id below one is a number, and nobody's.
             integer(id).map(|id| u64::try_from(id).unwrap_or(0)).ok_or_else(|| "ERR Invalid client ID".into())
         });
-        Ok(Filter { ids: Some(ids.collect::<Result<_, Refused>>()?), ..Filter::default() })
+        let ids = Ids::new(ids.collect::<Result<_, Refused>>()?);
+        Ok(Filter { ids: Some(ids), ..Filter::default() })
     } else {
         Err("ERR syntax error".into())
     }
@@ -65,7 +87,7 @@ pub fn kill(args: Args<'_>, asker: u64) -> Result<Filter, Refused> {
         let Some(value) = args.get(at + 1) else { return Err("ERR syntax error".into()) };
         if option.eq_ignore_ascii_case(b"ID") {
             let id = integer(value).and_then(|id| u64::try_from(id).ok()).filter(|id| *id > 0);
-            filter.ids = Some(vec![id.ok_or("ERR client-id should be greater than 0")?]);
+            filter.ids = Some(Ids::new(vec![id.ok_or("ERR client-id should be greater than 0")?]));
         } else if option.eq_ignore_ascii_case(b"TYPE") {
             filter.kind = Some(kind(value)?);
         } else if option.eq_ignore_ascii_case(b"ADDR") {

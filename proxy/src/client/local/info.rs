@@ -15,7 +15,7 @@ use std::fmt::Write;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 /// What `run_id` and `master_replid` say: 40 hexadecimal digits, others in each process.
@@ -26,10 +26,6 @@ static RUN_ID: LazyLock<String> = LazyLock::new(|| {
 /// Commands and connections that had been counted when CONFIG RESETSTAT came.
 static COMMANDS_BEFORE: AtomicU64 = AtomicU64::new(0);
 static CONNECTIONS_BEFORE: AtomicU64 = AtomicU64::new(0);
-
-/// INFO waits no longer for the nodes; then it tells what was known last. A client library asks before
-/// its first command, and must not wait for a shard that is down.
-const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Begins the clock of `uptime_in_seconds`; call at the start of the process.
 pub fn start_clock() {
@@ -72,11 +68,11 @@ pub fn info(router: &mut Router, key: ClientKey, args: Args<'_>, resp3: bool, ou
         verbatim(out, &text(&sections, &Facts::of(context, port, maxclients, cluster, figures)), resp3);
     };
     if !asks_nodes {
-        tell(&context, &context.census.latest(), out);
+        tell(&context, &Figures::default(), out);
         return Answer::Ready;
     }
     router.answer_later(key, async move {
-        let figures = context.census.fresh(PATIENCE).await;
+        let figures = context.census.fresh().await;
         let mut out = Vec::new();
         tell(&context, &figures, &mut out);
         (Outcome::Ok, out, false)
@@ -97,6 +93,7 @@ fn wanted(args: Args<'_>) -> Vec<&'static str> {
 struct Counts {
     clients: u64,
     blocked: u64,
+    tracking: u64,
     connections: u64,
     commands: u64,
     /// Channels and patterns that clients are subscribed to.
@@ -118,6 +115,7 @@ impl Counts {
         Counts {
             clients: sum(&|counters| counters.clients.get()),
             blocked: sum(&|counters| counters.blocked.get()),
+            tracking: sum(&|counters| counters.tracking.clients.get()),
             connections: sum(&|counters| counters.clients_total.get()),
             commands,
             topics: context.audience.topics(),
@@ -169,7 +167,7 @@ fn section(name: &str, facts: &Facts<'_>) -> Vec<(String, String)> {
             ("cluster_connections", "0".to_owned()),
             ("maxclients", facts.maxclients.to_string()),
             ("blocked_clients", facts.counts.blocked.to_string()),
-            ("tracking_clients", "0".to_owned()),
+            ("tracking_clients", facts.counts.tracking.to_string()),
             ("clients_in_timeout_table", "0".to_owned()),
         ],
         "Memory" => memory(facts.figures),
@@ -320,7 +318,7 @@ fn human(bytes: u64) -> String {
 fn shown(line: &str, figures: &Figures) -> String {
     use pointsman_protocol::resp::args::OwnedArgs;
     let words: Vec<&str> = line.split(' ').collect();
-    let counts = Counts { clients: 3, blocked: 1, connections: 4, commands: 5, topics: (6, 7) };
+    let counts = Counts { clients: 3, blocked: 1, tracking: 2, connections: 4, commands: 5, topics: (6, 7) };
     let facts = Facts { port: 6379, maxclients: 10_000, cluster: false, counts, figures };
     text(&wanted(OwnedArgs::new(&words).args()), &facts)
 }
@@ -361,6 +359,7 @@ mod tests {
             "cluster_enabled:0",
             "connected_clients:3",
             "blocked_clients:1",
+            "tracking_clients:2",
             "used_memory:2098176",
             "used_memory_human:2.00M",
             "maxmemory:0",

@@ -109,7 +109,7 @@ pub fn answer(router: &mut Router, key: ClientKey, spec: &'static CommandSpec, a
 pub fn needs_others(spec: &CommandSpec, facade: bool) -> bool {
     (facade && cluster::asks_a_node(spec))
         || is_asked_of_others(spec)
-        || matches!(spec.name, "CONFIG|GET" | "COMMAND|DOCS" | "CLIENT|REPLY")
+        || matches!(spec.name, "CONFIG|GET" | "COMMAND|DOCS" | "COMMAND|LIST" | "CLIENT|REPLY")
 }
 
 /// The reply to a request that needs neither a backend nor another worker ([`needs_others`]).
@@ -121,7 +121,25 @@ pub fn reply(
 ) -> (Outcome, Vec<u8>) {
     let mut out = Vec::new();
     match write(router, key, spec, args, &mut out) {
-        Ok(_) => (Outcome::Ok, out),
+        Ok(Answer::Ready | Answer::Close) => (Outcome::Ok, out),
+        // A reply of its own would follow, or none come: what the client reads from then on would not be what it
+        // asked for. Only a command that `needs_others` leaves out gets here.
+        Ok(Answer::Later | Answer::Silent) => {
+            tracing::error!(
+                command = spec.name,
+                "a queued command was not answered at once; closing its client"
+            );
+            if let Some(client) = router.client_mut(key) {
+                client.broken = true;
+                client.wake();
+            }
+            out.clear();
+            encode::error(
+                &mut out,
+                "ERR this command is not available between MULTI and EXEC through the proxy",
+            );
+            (Outcome::Error, out)
+        }
         Err(refused) => {
             out.clear();
             refused.write(&mut out);
@@ -164,6 +182,7 @@ fn write(
         }
         "RESET" => {
             greeting::reset(client);
+            router.unwatch(key);
             router.end_tracking(key);
             router.leave_subscriptions(key);
             encode::simple(out, "RESET");

@@ -76,8 +76,11 @@ async fn switch(
     };
     // A primary that cannot be reached must not keep the client waiting: while it is not watched, what is
     // read from it is called invalid at once.
+    // The same goes for one that refuses only now: who has been told that it tracks keeps values, and must hear of
+    // those of the other primaries.
+    let settled = router.borrow_mut().tracking_is_settled(key);
     match tokio::time::timeout(patience, refusal(&router)).await {
-        Ok(Some(text)) => {
+        Ok(Some(text)) if !settled => {
             router.borrow_mut().end_tracking(key);
             let mut out = Vec::new();
             let text = String::from_utf8_lossy(&text);
@@ -89,7 +92,7 @@ async fn switch(
             );
             (Outcome::Error, out, false)
         }
-        Ok(None) | Err(_) => {
+        Ok(_) | Err(_) => {
             router.borrow_mut().settle_tracking(key);
             ok
         }
