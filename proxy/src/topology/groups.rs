@@ -50,10 +50,21 @@ struct Group {
     /// What is published of it.
     view: Option<Members>,
     in_use: Option<InUse>,
-    /// Something was complained of, and not taken back yet.
-    complained: bool,
+    /// The worst that was complained of, and not taken back yet.
+    complained: Option<Complaint>,
     /// The group whose primary this one was refused, as long as that lasts.
     conflict: Option<String>,
+}
+
+/// What is wrong with a group, from bad to worse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Complaint {
+    /// Several claim it; one is believed.
+    Several,
+    /// Nobody is believed.
+    Nobody,
+    /// Only one claims it that is known to be older.
+    Outdated,
 }
 
 /// The primaries of the other groups, by the groups' names.
@@ -85,7 +96,7 @@ impl Group {
             older_rounds: 0,
             view: None,
             in_use: None,
-            complained: false,
+            complained: None,
             conflict: None,
         };
         match kind {
@@ -150,14 +161,15 @@ impl Group {
     ) -> bool {
         match sentinel::judge(&heard.told, chosen, majority) {
             Ok(primary) => self.take_over(primary, heard, None, taken, backend),
-            Err(why) => self.doubt(why, &heard.errors, backend),
+            Err(why) => self.doubt(Complaint::Nobody, why, &heard.errors, backend),
         }
     }
 
     /// Nobody is believed: what is published stays.
-    fn doubt(&mut self, why: String, errors: &[String], backend: &str) -> bool {
+    fn doubt(&mut self, kind: Complaint, why: String, errors: &[String], backend: &str) -> bool {
         let errors = errors.join("; ");
-        self.tell(Some(if errors.is_empty() { why } else { format!("{why}: {errors}") }), backend);
+        let why = if errors.is_empty() { why } else { format!("{why}: {errors}") };
+        self.tell(Some((kind, why)), backend);
         false
     }
 
@@ -195,18 +207,22 @@ impl Group {
         });
         let replicas = group::replicas(&heard.told, primary).into_iter().map(node).collect();
         self.view = Some(Members { primary: found, replicas });
-        self.tell(complaint, backend);
+        self.tell(complaint.map(|what| (Complaint::Several, what)), backend);
         true
     }
 
-    /// Complains once, and takes it back once.
-    fn tell(&mut self, complaint: Option<String>, backend: &str) {
-        match &complaint {
-            Some(what) if !self.complained => tracing::warn!(backend, group = self.name, "{what}"),
-            None if self.complained => tracing::info!(backend, group = self.name, "there is a primary"),
+    /// Complains once, and again if it becomes worse; takes it back once.
+    fn tell(&mut self, complaint: Option<(Complaint, String)>, backend: &str) {
+        match complaint {
+            Some((kind, what)) if Some(kind) > self.complained => {
+                tracing::warn!(backend, group = self.name, "{what}");
+                self.complained = Some(kind);
+            }
+            None if self.complained.take().is_some() => {
+                tracing::info!(backend, group = self.name, "there is a primary");
+            }
             _ => {}
         }
-        self.complained = complaint.is_some();
     }
 
     /// Judges what was heard. True if a primary is believed and answers.
@@ -231,7 +247,7 @@ impl Group {
                     "{} says that it is the primary, but has nothing of {in_use}, which is in use; waiting for that one",
                     node.address
                 );
-                self.doubt(why, &[], backend)
+                self.doubt(Complaint::Nobody, why, &[], backend)
             }
             Choice::Outdated(node) => {
                 let in_use =
@@ -242,11 +258,14 @@ impl Group {
                      written since",
                     node.address, node.address
                 );
-                self.doubt(why, &[], backend)
+                self.doubt(Complaint::Outdated, why, &[], backend)
             }
-            Choice::Nobody => {
-                self.doubt("no node says that it is the primary".to_owned(), &heard.errors, backend)
-            }
+            Choice::Nobody => self.doubt(
+                Complaint::Nobody,
+                "no node says that it is the primary".to_owned(),
+                &heard.errors,
+                backend,
+            ),
         }
     }
 }
@@ -304,7 +323,7 @@ pub async fn run(backend: Backend, published: Arc<Published>, counters: Arc<Refr
                     let views = views.get(index).map(Vec::as_slice).unwrap_or_default();
                     match group.hear_sentinels(views, *majority) {
                         Err(why) => {
-                            sure = group.doubt(why, errors, &backend.name);
+                            sure = group.doubt(Complaint::Nobody, why, errors, &backend.name);
                             continue;
                         }
                         Ok(chosen) => {

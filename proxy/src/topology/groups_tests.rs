@@ -22,7 +22,7 @@ fn group() -> Group {
         older_rounds: 0,
         view: None,
         in_use: None,
-        complained: false,
+        complained: None,
         conflict: None,
     }
 }
