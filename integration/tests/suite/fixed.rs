@@ -173,6 +173,44 @@ fn t47_t91_shard_channels_go_into_transactions_with_the_keys_of_their_shard() {
     }
 }
 
+// Else FLUSHALL would be executed twice there, and its keys stand where no file has them.
+#[test]
+fn t91_a_server_is_not_the_primary_of_two_shards() {
+    let (one, other) = (RedisServer::standalone(), RedisServer::standalone());
+    other.follow(Some(&one));
+    other.wait_until_linked();
+    let lines = [
+        "fixed:",
+        "  shards:",
+        // The one that is wrong comes first, and has no claim for that.
+        &format!("    - seeds: [\"{}\"]", other.address()),
+        &format!("    - seeds: [\"{}\"]", one.address()),
+    ];
+    let pointsman =
+        Setup::other(&lines).allow(LOST).with(|setup| setup.request_timeout_ms = 300).start_unready();
+    eventually("it is said", || {
+        let log = pointsman.log();
+        let said = "is the primary of shards[1] already and cannot be that of shards[0]";
+        check(log.iter().any(|line| line.contains(said)), log)
+    });
+    let mut client = pointsman.client();
+    // The lower half of the slots has no owner, the upper one has.
+    let (lower, upper) = (&keys_of(0, 1)[0], &keys_of(2, 1)[0]);
+    eventually("the other shard is served", || {
+        let reply = client.command(&["SET", upper, "v"]);
+        check(reply == Reply::ok(), reply)
+    });
+    assert!(client.command(&["SET", lower, "v"]).is_error());
+    assert!(client.line("FLUSHALL").is_error_of("CLUSTERDOWN"));
+    other.follow(None);
+    eventually("it has a primary of its own", || {
+        let reply = client.command(&["SET", lower, "v"]);
+        check(reply == Reply::ok(), reply)
+    });
+    assert_eq!(other.command(&["GET", lower]), Reply::bulk("v"));
+    pointsman.wait_until_ready();
+}
+
 #[test]
 fn t91_a_shard_that_is_down_keeps_its_keys() {
     let (mut nodes, pointsman) = start(|setup| setup.request_timeout_ms = 500);

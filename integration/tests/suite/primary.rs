@@ -215,6 +215,40 @@ fn t90_a_killed_primary_is_replaced_and_not_believed_when_it_comes_back() {
     });
 }
 
+// A long script, a fork: not the end of the new primary, and the old one is known to be older.
+#[test]
+fn t90_the_old_primary_is_not_believed_while_the_new_one_stalls() {
+    let old = RedisServer::standalone();
+    let new = RedisServer::replica_of(&old, &[]);
+    let pointsman = Setup::primary([new.address(), old.address()])
+        .allow(LOST)
+        .with(|setup| setup.refresh_interval_ms = 100)
+        .start();
+    eventually("the proxy uses the first one", || {
+        let primary = primary_of(&pointsman);
+        check(primary == old.address(), primary)
+    });
+    // Cut off, so to speak: it never hears that the other was promoted.
+    new.follow(None);
+    eventually("the proxy uses the new primary", || {
+        let primary = primary_of(&pointsman);
+        check(primary == new.address(), primary)
+    });
+    new.freeze();
+    eventually("the old one is seen", || {
+        let log = pointsman.log();
+        check(log.iter().any(|line| line.contains("was promoted from it")), log)
+    });
+    throughout(Duration::from_millis(3000), "the new one is used", || {
+        let primary = primary_of(&pointsman);
+        check(primary == new.address(), primary)
+    });
+    new.thaw();
+    let mut client = pointsman.client();
+    assert_eq!(client.line("SET k v"), Reply::ok());
+    assert_eq!(new.command(&["GET", "k"]), Reply::bulk("v"));
+}
+
 // T08: nobody tells the proxy, and nothing breaks; the node just says READONLY.
 #[test]
 fn t08_a_demoted_primary_is_noticed_by_its_refusal() {

@@ -2,8 +2,9 @@
 //!
 //! A worker keeps several connections to one node apart where they differ in what the node was told
 //! on them: the protocol version, so that a reply has the form its client speaks without being
-//! converted, and READONLY, so that a demoted primary answers MOVED to a read meant for a primary
-//! instead of serving it stale; and the database, where there are several: a SELECT that was heard on a
+//! converted, and READONLY, so that a demoted primary of a cluster answers MOVED to a read meant for a
+//! primary instead of serving it stale (nodes without cluster mode answer it; there [`crate::health::lag`]
+//! finds out); and the database, where there are several: a SELECT that was heard on a
 //! connection holds for all who use it, so each database has connections of its own. Within such a group, `connections_per_node` connections share the
 //! load by slot: one slot always uses the same one, which keeps the order of commands on a key.
 

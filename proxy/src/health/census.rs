@@ -4,6 +4,7 @@
 //! Nobody asks: nothing is sampled. A shard that does not answer is missing from the sums; the
 //! figures say so.
 
+use super::kept;
 use crate::topology::fetch::{Control, text};
 use crate::topology::publish::Published;
 use pointsman_config::Backend;
@@ -198,7 +199,7 @@ async fn sample(
         for node in some {
             let (node, backend, connection) = (node.clone(), backend.clone(), connections.remove(node));
             asking.spawn(async move {
-                let answer = ask(&node, &backend, connection).await;
+                let answer = kept::ask(&node, &backend, connection, info).await;
                 (node, answer)
             });
         }
@@ -214,22 +215,6 @@ async fn sample(
         }
     }
     figures
-}
-
-async fn ask(
-    node: &HostPort,
-    backend: &Backend,
-    connection: Option<Control>,
-) -> Result<(String, Control), String> {
-    if let Some(mut control) = connection
-        && let Ok(info) = info(&mut control).await
-    {
-        return Ok((info, control));
-    }
-    // A connection kept from before may have been closed meanwhile: that is no news about the node.
-    let mut control = Control::connect(node, backend).await?;
-    let info = info(&mut control).await?;
-    Ok((info, control))
 }
 
 async fn info(control: &mut Control) -> Result<String, String> {

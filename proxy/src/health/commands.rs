@@ -6,6 +6,7 @@
 //! COMMAND, once for all nodes that say the same. A node that tells nothing (ACL, `rename-command`) leaves
 //! the command table as it is; nothing waits for any of this.
 
+use super::kept;
 use crate::topology::fetch::Control;
 use crate::topology::publish::Published;
 use arc_swap::ArcSwap;
@@ -94,22 +95,18 @@ async fn ask(
     known: &mut Known,
     told: &mut HashMap<String, Announced>,
 ) -> bool {
-    let answer = match known.connection.take() {
-        Some(control) => match ask_over(control, told).await {
-            // A connection kept from before may have been closed meanwhile: that is no news about the node.
-            Err(_) => connect_and_ask(node, backend, told).await,
-            answered => answered,
-        },
-        None => connect_and_ask(node, backend, told).await,
+    let answer = match kept::ask(node, backend, known.connection.take(), marks_of).await {
+        Ok((marks, control)) if told.contains_key(&marks) => Ok((marks, None, control)),
+        Ok((marks, mut control)) => {
+            commands_of(&mut control).await.map(|announced| (marks, Some(announced), control))
+        }
+        Err(error) => Err(error),
     };
     match answer {
-        Ok((control, marks, new)) => {
+        Ok((marks, new, control)) => {
             known.connection = Some(control);
             known.marks = Some(marks.clone());
-            match new {
-                Some(announced) => told.insert(marks, announced).is_none(),
-                None => false,
-            }
+            new.is_some_and(|announced| told.insert(marks, announced).is_none())
         }
         // What it told before still stands.
         Err(error) => {
@@ -119,28 +116,16 @@ async fn ask(
     }
 }
 
-async fn connect_and_ask(
-    node: &HostPort,
-    backend: &Backend,
-    told: &HashMap<String, Announced>,
-) -> Result<(Control, String, Option<Announced>), String> {
-    ask_over(Control::connect(node, backend).await?, told).await
-}
-
-async fn ask_over(
-    mut control: Control,
-    told: &HashMap<String, Announced>,
-) -> Result<(Control, String, Option<Announced>), String> {
+async fn marks_of(control: &mut Control) -> Result<String, String> {
     let server = control.ask_bytes(&["INFO", "server"]).await?;
     let modules = control.ask_bytes(&["INFO", "modules"]).await?;
     let count = control.ask_bytes(&["COMMAND", "COUNT"]).await?;
-    let marks = marks(&server, &modules, &count);
-    if told.contains_key(&marks) {
-        return Ok((control, marks, None));
-    }
+    Ok(marks(&server, &modules, &count))
+}
+
+async fn commands_of(control: &mut Control) -> Result<Announced, String> {
     let reply = control.ask_bytes(&["COMMAND"]).await?;
-    let announced = Announced::read(&reply).ok_or("COMMAND did not answer a list of commands")?;
-    Ok((control, marks, Some(announced)))
+    Announced::read(&reply).ok_or_else(|| "COMMAND did not answer a list of commands".to_owned())
 }
 
 /// What two servers with the same commands have in common, and others do not.

@@ -7,12 +7,16 @@
 //!
 //! Shards are asked at the same time, and a node that does not answer within about one interval has not told
 //! anything in this round: nobody's figures wait for a frozen one.
+//!
+//! A primary that says that it is a replica has the view refreshed. Where nodes have no cluster mode, primaries
+//! without replicas are asked for that alone: such a node goes on answering reads.
 
 use super::freshness::Offsets;
+use super::kept;
 use crate::route::read::LAG_UNKNOWN;
 use crate::topology::fetch::{Control, text};
 use crate::topology::publish::{Published, Snapshot};
-use pointsman_config::Backend;
+use pointsman_config::{Backend, BackendKind};
 use pointsman_protocol::HostPort;
 use pointsman_protocol::topology::{NodeIndex, Shard};
 use std::collections::{HashMap, HashSet};
@@ -75,7 +79,7 @@ struct Told {
 
 /// What is kept between rounds.
 #[derive(Debug, Default)]
-struct Kept {
+struct Known {
     /// By the address of a primary.
     offsets: HashMap<HostPort, Offsets>,
     /// When each replica was last compared with its primary, in microseconds of the backend's clock.
@@ -91,22 +95,25 @@ type Free = Arc<Mutex<HashMap<HostPort, Control>>>;
 /// Samples one backend, forever.
 pub async fn run(backend: Backend, published: Arc<Published>) {
     let (backend, free) = (Arc::new(backend), Free::default());
-    let mut kept = Kept::default();
+    let mut known = Known::default();
+    // In a cluster a demoted primary answers MOVED.
+    let is_cluster = matches!(backend.kind, BackendKind::Bundled(_) | BackendKind::Cluster(_));
+    let of_interest = |shard: &&Shard| !is_cluster || !shard.replicas.is_empty();
     loop {
         let began = Instant::now();
         let snapshot = published.load();
         let address = |node: NodeIndex| snapshot.topology.node(node).address.clone();
         let mut rounds = JoinSet::new();
         let mut nodes = HashSet::new();
-        for shard in snapshot.topology.shards().iter().filter(|shard| !shard.replicas.is_empty()) {
+        for shard in snapshot.topology.shards().iter().filter(of_interest) {
             let replicas: Vec<HostPort> = shard.replicas.iter().map(|node| address(*node)).collect();
             nodes.extend(replicas.iter().cloned().chain([address(shard.primary)]));
             let primary = address(shard.primary);
             rounds.spawn(round(primary, replicas, backend.clone(), published.clone(), free.clone()));
         }
         lock(&free).retain(|node, _| nodes.contains(node));
-        kept.offsets.retain(|node, _| nodes.contains(node));
-        kept.compared.retain(|node, _| nodes.contains(node));
+        known.offsets.retain(|node, _| nodes.contains(node));
+        known.compared.retain(|node, _| nodes.contains(node));
         while let Some(round) = rounds.join_next().await {
             let Ok((primary, told)) = round else { continue };
             if told.primary.as_ref().is_some_and(|(_, primary)| primary.is_replica) {
@@ -114,8 +121,9 @@ pub async fn run(backend: Backend, published: Arc<Published>) {
             }
             // The view may have been replaced meanwhile; what was told is of nodes, not of a view.
             let now = published.clock();
-            published
-                .record_lags(|snapshot| kept.record(snapshot, &primary, &told, now, backend.lag.stale_after));
+            published.record_lags(|snapshot| {
+                known.record(snapshot, &primary, &told, now, backend.lag.stale_after)
+            });
         }
         sleep_until(began + backend.lag.interval).await;
     }
@@ -148,7 +156,7 @@ async fn round(
     (primary, told)
 }
 
-impl Kept {
+impl Known {
     /// Writes what is known now of a primary's replicas. A sample that failed for want of an answer leaves the last
     /// one standing until it is too old; one that says "not in step" counts at once.
     fn record(
@@ -200,7 +208,9 @@ fn lock(free: &Free) -> MutexGuard<'_, HashMap<HostPort, Control>> {
 /// What a node says of its replication; `None` if it does not in time.
 async fn ask_in_time(node: &HostPort, backend: &Backend, free: &Free) -> Option<Replication> {
     let connection = lock(free).remove(node);
-    match timeout(backend.lag.interval.max(PATIENCE_MIN), ask(node, backend, connection)).await {
+    match timeout(backend.lag.interval.max(PATIENCE_MIN), kept::ask(node, backend, connection, replication))
+        .await
+    {
         Ok(Ok((replication, connection))) => {
             lock(free).insert(node.clone(), connection);
             Some(replication)
@@ -216,18 +226,10 @@ async fn ask_in_time(node: &HostPort, backend: &Backend, free: &Free) -> Option<
     }
 }
 
-async fn ask(
-    node: &HostPort,
-    backend: &Backend,
-    connection: Option<Control>,
-) -> Result<(Replication, Control), String> {
-    let mut control = match connection {
-        Some(control) => control,
-        None => Control::connect(node, backend).await?,
-    };
+async fn replication(control: &mut Control) -> Result<Replication, String> {
     let answer = control.ask(&["INFO", "replication"]).await?;
     let info = text(&answer).ok_or("INFO did not answer text")?;
-    Ok((parse(&String::from_utf8_lossy(info)), control))
+    Ok(parse(&String::from_utf8_lossy(info)))
 }
 
 #[cfg(test)]
@@ -288,7 +290,7 @@ mod tests {
         let stale_after = Duration::from_micros(1_000);
         let offset = |offset: u64| parse(&format!("role:master\r\nmaster_repl_offset:{offset}\r\n"));
         let answers = |link: &str, offset: u64| replica(link, 0, &format!("slave_repl_offset:{offset}\r\n"));
-        let mut kept = Kept::default();
+        let mut known = Known::default();
         // At, the primary's offset, the replica's link and offset; then bytes behind and the age at that moment.
         for (at, primary, told, lag, age) in [
             (100, Some(50), Some(("up", 50)), Some(0), Some(10)),
@@ -307,7 +309,7 @@ mod tests {
                     .into_iter()
                     .collect(),
             };
-            kept.record(&snapshot, &address, &round, at, stale_after);
+            known.record(&snapshot, &address, &round, at, stale_after);
             let copy = snapshot.copy(node);
             assert_eq!((copy.lag_bytes(), copy.age(at)), (lag, age), "at {at}");
         }

@@ -52,14 +52,25 @@ impl Control {
     /// Asks, and gives the answer; an error reply is an error.
     ///
     /// # Errors
-    /// What went wrong, in words. The connection must not be used again.
+    /// What went wrong, in words. The connection must not be used again: who wants to go on after an error
+    /// reply uses [`Self::try_ask`].
     pub async fn ask(&mut self, words: &[&str]) -> Result<OwnedFrame, String> {
+        self.try_ask(words).await?
+    }
+
+    /// Asks what the node may refuse: the inner error is its error reply, after which the connection is as
+    /// good as before.
+    ///
+    /// # Errors
+    /// What went wrong with the connection, in words. It must not be used again: an answer that comes late
+    /// would be taken for that to the next question.
+    pub async fn try_ask(&mut self, words: &[&str]) -> Result<Result<OwnedFrame, String>, String> {
         let mut request = Vec::new();
         encode::request(&mut request, words);
-        match self.exchange(&request).await? {
+        Ok(match self.exchange(&request).await? {
             OwnedFrame::Error(text) => Err(format!("{} answered: {text}", words.join(" "))),
             frame => Ok(frame),
-        }
+        })
     }
 
     /// Asks, and gives the bytes of the answer as they came, which may be an error reply.

@@ -10,17 +10,20 @@
 //!
 //! "A topology never goes back" means here: once a primary is in use, another node is believed only if it
 //! continues the history of the one in use, or that one says itself that it is a replica, or has fewer
-//! replicas, or has not answered for [`SILENT_ROUNDS`] rounds. So an old primary that comes back, with or
-//! without its data, does not take over while the new one is there. A node that says that it is a
+//! replicas, or has not answered for [`SILENCE`]: a script that blocks it or a slow fork must not look like
+//! its end, however often it is asked meanwhile. So an old primary that comes back, with or
+//! without its data, does not take over while the new one is there. The one that the new one was promoted
+//! from never does while that one is silent: it is known to be older. A node that says that it is a
 //! replica is never a primary.
 
 use super::role::Role;
 use pointsman_protocol::HostPort;
 use std::cmp::Reverse;
+use std::time::Duration;
+use tokio::time::Instant;
 
-/// Rounds in a row that a primary in use must be silent before a node that knows nothing of its history
-/// is believed.
-pub const SILENT_ROUNDS: u32 = 3;
+/// How long a primary in use must be silent before a node that knows nothing of its history is believed.
+pub const SILENCE: Duration = Duration::from_secs(10);
 
 /// What a node said, and where it is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,8 +41,10 @@ pub struct InUse {
     pub address: HostPort,
     /// Its history when it was last heard.
     pub history: String,
-    /// Rounds in a row without an answer from it.
-    pub silent_rounds: u32,
+    /// The history that its own one goes on from, if it was a replica before.
+    pub before: Option<String>,
+    /// When it last answered.
+    pub heard: Instant,
 }
 
 /// Whom to believe.
@@ -49,25 +54,35 @@ pub enum Choice<'a> {
     Primary(&'a Told),
     /// This node says so, and is not believed yet.
     Doubtful(&'a Told),
+    /// This node says so, and the one in use, which is silent, was promoted from it.
+    Outdated(&'a Told),
     /// No node says so.
     Nobody,
 }
 
 /// Chooses among the nodes that answered.
-pub fn choose<'a>(told: &'a [Told], in_use: Option<&InUse>) -> Choice<'a> {
-    let claims = told.iter().filter(|node| node.role.is_primary);
+pub fn choose<'a>(told: &'a [Told], in_use: Option<&InUse>, now: Instant) -> Choice<'a> {
+    let claims = || told.iter().filter(|node| node.role.is_primary && !is_superseded(told, node));
     let is_used = |node: &Told| in_use.is_some_and(|in_use| in_use.address == node.address);
-    let best = claims
-        .filter(|node| !is_superseded(told, node))
-        .max_by_key(|node| (followers(told, node), is_used(node), node.role.offset, Reverse(&node.address)));
-    match best {
-        None => Choice::Nobody,
-        Some(best) if in_use.is_none_or(|in_use| is_believed(told, best, in_use)) => Choice::Primary(best),
-        Some(best) => Choice::Doubtful(best),
+    let rank =
+        |node: &'a Told| (followers(told, node), is_used(node), node.role.offset, Reverse(&node.address));
+    let best = |claims: &mut dyn Iterator<Item = &'a Told>| claims.max_by_key(|node| rank(node));
+    let mut believed =
+        claims().filter(|node| in_use.is_none_or(|in_use| is_believed(told, node, in_use, now)));
+    match (best(&mut believed), best(&mut claims()), in_use) {
+        (Some(best), ..) => Choice::Primary(best),
+        (None, Some(best), Some(in_use)) if is_outdated(best, in_use) => Choice::Outdated(best),
+        (None, Some(best), _) => Choice::Doubtful(best),
+        (None, None, _) => Choice::Nobody,
     }
 }
 
-fn is_believed(told: &[Told], claim: &Told, in_use: &InUse) -> bool {
+/// True if the primary in use was promoted from this one.
+fn is_outdated(claim: &Told, in_use: &InUse) -> bool {
+    in_use.before.as_ref() == Some(&claim.role.history)
+}
+
+fn is_believed(told: &[Told], claim: &Told, in_use: &InUse, now: Instant) -> bool {
     let continues = claim.role.history == in_use.history
         || claim.role.before.as_ref().is_some_and(|before| *before == in_use.history);
     let used = told.iter().find(|node| node.address == in_use.address);
@@ -75,7 +90,7 @@ fn is_believed(told: &[Told], claim: &Told, in_use: &InUse) -> bool {
         || continues
         || match used {
             Some(used) => !used.role.is_primary || followers(told, claim) > followers(told, used),
-            None => in_use.silent_rounds >= SILENT_ROUNDS,
+            None => !is_outdated(claim, in_use) && now.saturating_duration_since(in_use.heard) >= SILENCE,
         }
 }
 

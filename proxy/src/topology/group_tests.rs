@@ -17,8 +17,22 @@ fn told(line: &str) -> Told {
     }
 }
 
-fn used(port: u16, history: &str, silent_rounds: u32) -> Option<InUse> {
-    Some(InUse { address: HostPort::new("h", port), history: history.to_owned(), silent_rounds })
+/// `history before`; silent for so many seconds before [`now`].
+fn used(port: u16, histories: &str, silent: u64) -> Option<InUse> {
+    let (history, before) = histories.split_once(' ').unwrap_or((histories, "-"));
+    Some(InUse {
+        address: HostPort::new("h", port),
+        history: history.to_owned(),
+        before: (before != "-").then(|| before.to_owned()),
+        heard: now() - Duration::from_secs(silent),
+    })
+}
+
+/// Some moment, always the same.
+fn now() -> Instant {
+    static NOW: std::sync::LazyLock<Instant> =
+        std::sync::LazyLock::new(|| Instant::now() + Duration::from_secs(1000));
+    *NOW
 }
 
 #[test]
@@ -39,8 +53,34 @@ fn t90_who_is_believed() {
         ),
         ("a failover", "2 primary b a 5|3 replica b a 5", used(1, "a", 0), "2"),
         ("the old one came back empty", "1 primary c - 0", used(2, "b", 0), "doubtful 1"),
-        ("the old one came back, twice", "1 primary c - 0", used(2, "b", 2), "doubtful 1"),
-        ("the new one is gone for good", "1 primary c - 0", used(2, "b", 3), "1"),
+        ("the old one came back, and the new one stalls", "1 primary c - 0", used(2, "b", 9), "doubtful 1"),
+        ("the new one is gone for good", "1 primary c - 0", used(2, "b", 10), "1"),
+        ("promoted from the old one, and stalls", "1 primary a - 900", used(2, "b a", 1), "outdated 1"),
+        (
+            "promoted from the old one, and silent for long",
+            "1 primary a - 900",
+            used(2, "b a", 900),
+            "outdated 1",
+        ),
+        (
+            "silent, and the old one has kept replicas",
+            "1 primary a - 900|3 replica a - 900",
+            used(2, "b a", 900),
+            "outdated 1",
+        ),
+        (
+            "silent, and its own replica was promoted beside the old one",
+            "1 primary a - 900|3 replica a - 900|4 primary c b 9",
+            used(2, "b a", 1),
+            "4",
+        ),
+        (
+            "it was made a replica of the old one again",
+            "1 primary a - 9|2 replica a - 9",
+            used(2, "b a", 0),
+            "1",
+        ),
+        ("another run of the old one", "1 primary c a 900", used(2, "b a", 9), "doubtful 1"),
         (
             "the old one came back beside the new one",
             "1 primary c - 900|2 primary b a 5",
@@ -59,9 +99,10 @@ fn t90_who_is_believed() {
         ("its replicas stay", "1 primary a - 9|2 primary b - 50|3 replica a - 5", used(1, "a", 0), "1"),
     ] {
         let told: Vec<Told> = lines.split('|').filter(|line| !line.is_empty()).map(told).collect();
-        let found = match choose(&told, in_use.as_ref()) {
+        let found = match choose(&told, in_use.as_ref(), now()) {
             Choice::Primary(node) => node.address.port().to_string(),
             Choice::Doubtful(node) => format!("doubtful {}", node.address.port()),
+            Choice::Outdated(node) => format!("outdated {}", node.address.port()),
             Choice::Nobody => "nobody".to_owned(),
         };
         assert_eq!(found, expected, "{what}");

@@ -4,10 +4,12 @@
 //! A group is a primary with its replicas; it owns a part of the slots that never changes. Who of it is
 //! the primary is judged in [`super::group`], or where there are sentinels, asked of them and verified
 //! ([`super::sentinel`]); where nobody can be believed, what is published stays. No slot of a group ever
-//! goes to another: a group without a primary is a part of the keys that cannot be reached. The
+//! goes to another: a group without a primary is a part of the keys that cannot be reached. Nor is one node
+//! ever the primary of two groups: a command for all of them would be executed twice there. The
 //! epoch of such a view is a counter of our own: it rises whenever another node, or another run of the
 //! same one, becomes a primary.
 
+use super::asking::Asking;
 use super::fetch::{Control, text};
 use super::group::{self, Choice, InUse, Told};
 use super::publish::Published;
@@ -26,12 +28,10 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout};
 
 /// Nodes of one group that are asked, those that others announce included.
 const NODES_MAX: usize = 64;
-/// How long others are waited for once a primary has answered.
-const LATECOMERS: Duration = Duration::from_millis(250);
 /// Pause before the next round while a group has no primary that is believed and answers.
 const UNSURE_PAUSE: Duration = Duration::from_millis(500);
 
@@ -50,9 +50,25 @@ struct Group {
     /// What is published of it.
     view: Option<Members>,
     in_use: Option<InUse>,
-    /// Something was complained of, and not taken back yet.
-    complained: bool,
+    /// The worst that was complained of, and not taken back yet.
+    complained: Option<Complaint>,
+    /// The group whose primary this one was refused, as long as that lasts.
+    conflict: Option<String>,
 }
+
+/// What is wrong with a group, from bad to worse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Complaint {
+    /// Several claim it; one is believed.
+    Several,
+    /// Nobody is believed.
+    Nobody,
+    /// Only one claims it that is known to be older.
+    Outdated,
+}
+
+/// The primaries of the other groups, by the groups' names.
+type Taken = [(String, Node)];
 
 /// A primary and its replicas.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,10 +78,12 @@ struct Members {
 }
 
 /// What one group's nodes said in one round.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Heard {
     told: Vec<Told>,
     errors: Vec<String>,
+    /// When that was.
+    at: Instant,
 }
 
 impl Group {
@@ -78,7 +96,8 @@ impl Group {
             older_rounds: 0,
             view: None,
             in_use: None,
-            complained: false,
+            complained: None,
+            conflict: None,
         };
         match kind {
             BackendKind::Primary(seeded) => vec![group("primary", (0, SLOTS - 1), &seeded.seeds)],
@@ -132,58 +151,94 @@ impl Group {
     }
 
     /// Judges what was heard of a primary that sentinels named.
-    fn learn_named(&mut self, heard: &Heard, chosen: &Chosen, majority: bool, backend: &str) -> bool {
+    fn learn_named(
+        &mut self,
+        heard: &Heard,
+        chosen: &Chosen,
+        majority: bool,
+        taken: &Taken,
+        backend: &str,
+    ) -> bool {
         match sentinel::judge(&heard.told, chosen, majority) {
-            Ok(primary) => {
-                self.take_over(primary, &heard.told, None, backend);
-                true
-            }
-            Err(why) => self.doubt(why, &heard.errors, backend),
+            Ok(primary) => self.take_over(primary, heard, None, taken, backend),
+            Err(why) => self.doubt(Complaint::Nobody, why, &heard.errors, backend),
         }
     }
 
     /// Nobody is believed: what is published stays.
-    fn doubt(&mut self, why: String, errors: &[String], backend: &str) -> bool {
+    fn doubt(&mut self, kind: Complaint, why: String, errors: &[String], backend: &str) -> bool {
         let errors = errors.join("; ");
-        self.tell(Some(if errors.is_empty() { why } else { format!("{why}: {errors}") }), backend);
+        let why = if errors.is_empty() { why } else { format!("{why}: {errors}") };
+        self.tell(Some((kind, why)), backend);
         false
     }
 
-    fn take_over(&mut self, primary: &Told, told: &[Told], complaint: Option<String>, backend: &str) {
+    /// Uses this primary, unless it is another group's. True if it does.
+    fn take_over(
+        &mut self,
+        primary: &Told,
+        heard: &Heard,
+        complaint: Option<String>,
+        taken: &Taken,
+        backend: &str,
+    ) -> bool {
+        let found = node(primary);
+        if let Some((other, _)) = taken.iter().find(|(_, theirs)| is_same(theirs, &found)) {
+            if self.conflict.as_ref() != Some(other) {
+                tracing::error!(
+                    backend,
+                    group = self.name,
+                    "{} is the primary of {other} already and cannot be that of {}, too: both would write into one \
+                     server; give {} nodes that replicate nothing of {other}, or remove it",
+                    primary.address,
+                    self.name,
+                    self.name
+                );
+                self.conflict = Some(other.clone());
+            }
+            return false;
+        }
+        self.conflict = None;
         self.in_use = Some(InUse {
             address: primary.address.clone(),
             history: primary.role.history.clone(),
-            silent_rounds: 0,
+            before: primary.role.before.clone(),
+            heard: heard.at,
         });
-        let replicas = group::replicas(told, primary).into_iter().map(node).collect();
-        self.view = Some(Members { primary: node(primary), replicas });
-        self.tell(complaint, backend);
+        let replicas = group::replicas(&heard.told, primary).into_iter().map(node).collect();
+        self.view = Some(Members { primary: found, replicas });
+        self.tell(complaint.map(|what| (Complaint::Several, what)), backend);
+        true
     }
 
-    /// Complains once, and takes it back once.
-    fn tell(&mut self, complaint: Option<String>, backend: &str) {
-        match &complaint {
-            Some(what) if !self.complained => tracing::warn!(backend, group = self.name, "{what}"),
-            None if self.complained => tracing::info!(backend, group = self.name, "there is a primary"),
+    /// Complains once, and again if it becomes worse; takes it back once.
+    fn tell(&mut self, complaint: Option<(Complaint, String)>, backend: &str) {
+        match complaint {
+            Some((kind, what)) if Some(kind) > self.complained => {
+                tracing::warn!(backend, group = self.name, "{what}");
+                self.complained = Some(kind);
+            }
+            None if self.complained.take().is_some() => {
+                tracing::info!(backend, group = self.name, "there is a primary");
+            }
             _ => {}
         }
-        self.complained = complaint.is_some();
     }
 
     /// Judges what was heard. True if a primary is believed and answers.
-    fn learn(&mut self, heard: &Heard, backend: &str) -> bool {
-        if let Some(in_use) = &mut self.in_use {
-            let silent = !heard.told.iter().any(|node| node.address == in_use.address);
-            in_use.silent_rounds = if silent { in_use.silent_rounds.saturating_add(1) } else { 0 };
+    fn learn(&mut self, heard: &Heard, taken: &Taken, backend: &str) -> bool {
+        if let Some(in_use) = &mut self.in_use
+            && heard.told.iter().any(|node| node.address == in_use.address)
+        {
+            in_use.heard = heard.at;
         }
         let claims = heard.told.iter().filter(|node| node.role.is_primary).count();
-        match group::choose(&heard.told, self.in_use.as_ref()) {
+        match group::choose(&heard.told, self.in_use.as_ref(), heard.at) {
             Choice::Primary(primary) => {
                 let several = (claims > 1).then(|| {
                     format!("{claims} nodes say that they are the primary; {} is used", primary.address)
                 });
-                self.take_over(primary, &heard.told, several, backend);
-                true
+                self.take_over(primary, heard, several, taken, backend)
             }
             Choice::Doubtful(node) => {
                 let in_use =
@@ -192,13 +247,41 @@ impl Group {
                     "{} says that it is the primary, but has nothing of {in_use}, which is in use; waiting for that one",
                     node.address
                 );
-                self.doubt(why, &[], backend)
+                self.doubt(Complaint::Nobody, why, &[], backend)
             }
-            Choice::Nobody => {
-                self.doubt("no node says that it is the primary".to_owned(), &heard.errors, backend)
+            Choice::Outdated(node) => {
+                let in_use =
+                    self.in_use.as_ref().map(|in_use| in_use.address.to_string()).unwrap_or_default();
+                let why = format!(
+                    "{} says that it is the primary, but {in_use}, which is in use and does not answer, was promoted \
+                     from it; if {in_use} is gone for good, restart the proxy to use {} and do without what was \
+                     written since",
+                    node.address, node.address
+                );
+                self.doubt(Complaint::Outdated, why, &[], backend)
             }
+            Choice::Nobody => self.doubt(
+                Complaint::Nobody,
+                "no node says that it is the primary".to_owned(),
+                &heard.errors,
+                backend,
+            ),
         }
     }
+}
+
+/// True if both are one server: the same run of it, or where that is not told, the same address.
+fn is_same(one: &Node, other: &Node) -> bool {
+    match (one.id, other.id) {
+        (Some(one), Some(other)) => one == other,
+        _ => one.address == other.address,
+    }
+}
+
+/// The primaries of all groups but this one.
+fn taken(groups: &[Group], but: usize) -> Vec<(String, Node)> {
+    let others = groups.iter().enumerate().filter(|(index, _)| *index != but);
+    others.filter_map(|(_, group)| Some((group.name.clone(), group.view.as_ref()?.primary.clone()))).collect()
 }
 
 fn node(told: &Told) -> Node {
@@ -230,7 +313,7 @@ pub async fn run(backend: Backend, published: Arc<Published>, counters: Arc<Refr
         let (mut sure, mut databases) = (true, None);
         let (mut asking, mut named) = (JoinSet::new(), HashMap::new());
         let told = match &sentinels {
-            Some(sentinels) => Some((sentinels.ask(&address_map).await, sentinels.majority())),
+            Some(sentinels) => Some((sentinels.ask(address_map.clone()).await, sentinels.majority())),
             None => None,
         };
         for (index, group) in groups.iter_mut().enumerate() {
@@ -240,7 +323,7 @@ pub async fn run(backend: Backend, published: Arc<Published>, counters: Arc<Refr
                     let views = views.get(index).map(Vec::as_slice).unwrap_or_default();
                     match group.hear_sentinels(views, *majority) {
                         Err(why) => {
-                            sure = group.doubt(why, errors, &backend.name);
+                            sure = group.doubt(Complaint::Nobody, why, errors, &backend.name);
                             continue;
                         }
                         Ok(chosen) => {
@@ -255,16 +338,28 @@ pub async fn run(backend: Backend, published: Arc<Published>, counters: Arc<Refr
             let (seeds, backend, address_map) = (group.seeds.clone(), backend.clone(), address_map.clone());
             // What sentinels hold for down is not asked, though the primary may still announce it.
             let announced = (told.is_none()).then(|| address_map.clone());
-            asking.spawn(async move {
-                (index, ask_group(candidates, &seeds, &backend, announced.as_deref()).await)
-            });
+            asking.spawn(async move { (index, ask_group(candidates, seeds, backend, announced).await) });
         }
+        let mut all_heard = Vec::new();
         while let Some(joined) = asking.join_next().await {
             let Ok((index, heard)) = joined else { continue };
+            all_heard.push((index, heard));
+        }
+        // Two groups may hear of one primary: whose the operator wrote it down for, has it.
+        let is_own = |group: &Group, heard: &Heard| {
+            heard.told.iter().any(|node| node.role.is_primary && group.seeds.contains(&node.address))
+        };
+        all_heard.sort_by_key(|(index, heard)| {
+            (!groups.get(*index).is_some_and(|group| is_own(group, heard)), *index)
+        });
+        for (index, heard) in all_heard {
+            let taken = taken(&groups, index);
             let Some(group) = groups.get_mut(index) else { continue };
             sure &= match named.get(&index) {
-                Some((chosen, majority)) => group.learn_named(&heard, chosen, *majority, &backend.name),
-                None => group.learn(&heard, &backend.name),
+                Some((chosen, majority)) => {
+                    group.learn_named(&heard, chosen, *majority, &taken, &backend.name)
+                }
+                None => group.learn(&heard, &taken, &backend.name),
             };
             let told = heard.told.iter().filter_map(|node| node.role.databases).min();
             databases = databases.into_iter().chain(told).min();
@@ -316,49 +411,42 @@ fn build(groups: &[Group], before: &Topology) -> Option<Topology> {
 /// reached, or that they are not wanted.
 async fn ask_group(
     candidates: Vec<HostPort>,
-    seeds: &[HostPort],
-    backend: &Backend,
-    announced: Option<&HashMap<HostPort, HostPort>>,
+    seeds: Vec<HostPort>,
+    backend: Backend,
+    announced: Option<Arc<HashMap<HostPort, HostPort>>>,
 ) -> Heard {
-    let mut asking = JoinSet::new();
+    let mut asking = Asking::default();
     let mut asked = HashSet::new();
-    let mut ask_too = |asking: &mut JoinSet<_>, address: HostPort| {
+    let mut ask_too = |asking: &mut Asking<_>, address: HostPort| {
         if asked.len() < NODES_MAX && asked.insert(address.clone()) {
             let backend = backend.clone();
-            asking.spawn(async move {
+            asking.ask(async move {
                 let role = ask(&address, &backend).await;
                 (address, role)
             });
         }
     };
     candidates.into_iter().for_each(|address| ask_too(&mut asking, address));
-    let (mut heard, mut patience) = (Heard::default(), None);
-    loop {
-        // Once a primary has answered, those that hang are not waited for much longer.
-        let joined = match patience {
-            None => asking.join_next().await,
-            Some(until) => timeout_at(until, asking.join_next()).await.unwrap_or(None),
-        };
-        let Some(joined) = joined else { break };
+    let (mut told, mut errors) = (Vec::new(), Vec::new());
+    while let Some(joined) = asking.answer().await {
         match joined {
             Ok((address, Ok(role))) => {
                 if role.is_primary {
-                    patience.get_or_insert_with(|| Instant::now() + LATECOMERS);
+                    asking.enough();
                 }
-                if let Some(address_map) = announced {
+                if let Some(address_map) = &announced {
                     for announced in role.replicas.iter().chain(&role.follows) {
                         let reached = address_map.get(announced).unwrap_or(announced);
                         ask_too(&mut asking, reached.clone());
                     }
                 }
-                heard.told.push(Told { address, role });
+                told.push(Told { address, role });
             }
-            Ok((address, Err(error))) => heard.errors.push(format!("{address}: {error}")),
-            Err(error) => heard.errors.push(error.to_string()),
+            Ok((address, Err(error))) => errors.push(format!("{address}: {error}")),
+            Err(error) => errors.push(error.to_string()),
         }
     }
-    heard.told = one_address_each(heard.told, seeds);
-    heard
+    Heard { told: one_address_each(told, &seeds), errors, at: Instant::now() }
 }
 
 /// Each run of a server once. One that is reached by several addresses keeps the one that the operator
@@ -395,33 +483,27 @@ impl Sentinels {
     }
 
     /// What they tell of each group, in the order of the groups, and what went wrong.
-    async fn ask(&self, address_map: &HashMap<HostPort, HostPort>) -> (Vec<Vec<View>>, Vec<String>) {
-        let mut asking = JoinSet::new();
+    async fn ask(&self, address_map: Arc<HashMap<HostPort, HostPort>>) -> (Vec<Vec<View>>, Vec<String>) {
+        let mut asking = Asking::default();
         for address in &self.addresses {
             let (address, login, groups) = (address.clone(), self.login.clone(), self.groups.clone());
-            asking.spawn(async move {
+            asking.ask(async move {
                 let told = ask_sentinel(&address, &login, &groups).await;
                 (address, told)
             });
         }
         let mut views: Vec<Vec<View>> = vec![Vec::new(); self.groups.len()];
-        let (mut errors, mut answered, mut patience) = (Vec::new(), 0, None);
-        loop {
-            // Once most have answered, those that hang are not waited for much longer.
-            let joined = match patience {
-                None => asking.join_next().await,
-                Some(until) => timeout_at(until, asking.join_next()).await.unwrap_or(None),
-            };
-            let Some(joined) = joined else { break };
+        let (mut errors, mut answered) = (Vec::new(), 0);
+        while let Some(joined) = asking.answer().await {
             match joined {
                 Ok((address, Ok(told))) => {
                     answered += 1;
                     if answered >= self.majority() {
-                        patience.get_or_insert_with(|| Instant::now() + LATECOMERS);
+                        asking.enough();
                     }
                     for (views, view) in views.iter_mut().zip(told) {
                         match view {
-                            Ok(view) => views.push(view.mapped(address_map)),
+                            Ok(view) => views.push(view.mapped(&address_map)),
                             Err(error) => errors.push(format!("{address}: {error}")),
                         }
                     }
@@ -449,7 +531,7 @@ async fn ask_sentinel(
             continue;
         }
         let primary = control.ask(&["SENTINEL", "MASTER", group]).await?;
-        let replicas = match control.ask(&["SENTINEL", "REPLICAS", group]).await {
+        let replicas = match control.try_ask(&["SENTINEL", "REPLICAS", group]).await? {
             Ok(replicas) => replicas,
             // Before Redis 5 it had another name.
             Err(_) => control.ask(&["SENTINEL", "SLAVES", group]).await?,

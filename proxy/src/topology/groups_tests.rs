@@ -22,12 +22,13 @@ fn group() -> Group {
         older_rounds: 0,
         view: None,
         in_use: None,
-        complained: false,
+        complained: None,
+        conflict: None,
     }
 }
 
 fn heard(told: Vec<Told>) -> Heard {
-    Heard { told, errors: Vec::new() }
+    Heard { told, errors: Vec::new(), at: Instant::now() }
 }
 
 #[test]
@@ -44,7 +45,7 @@ fn the_epoch_rises_with_each_new_primary_and_only_then() {
         ("nobody answers: what is published stays", vec![], 3),
         ("and back", vec![told(1, 9, true), told(2, 2, false)], 4),
     ] {
-        groups[0].learn(&heard(told), "b");
+        groups[0].learn(&heard(told), &[], "b");
         before = build(&groups, &before).unwrap();
         assert_eq!(before.epoch(), Epoch(epoch), "{what}");
         assert_eq!(before.slots_covered(), usize::from(SLOTS), "{what}");
@@ -53,16 +54,41 @@ fn the_epoch_rises_with_each_new_primary_and_only_then() {
 }
 
 #[test]
-fn a_silent_primary_is_counted_and_not_given_up() {
+fn a_silent_primary_is_noted_and_not_given_up() {
     let mut group = group();
-    assert!(group.learn(&heard(vec![told(1, 1, true)]), "b"));
-    for round in 1..4 {
-        assert!(!group.learn(&heard(vec![told(2, 2, false)]), "b"));
-        assert_eq!(group.in_use.as_ref().unwrap().silent_rounds, round);
+    let at = |seconds, told| Heard { at: Instant::now() + Duration::from_secs(seconds), ..heard(told) };
+    let first = at(0, vec![told(1, 1, true)]);
+    assert!(group.learn(&first, &[], "b"));
+    for seconds in 1..4 {
+        assert!(!group.learn(&at(seconds, vec![told(2, 2, false)]), &[], "b"));
+        assert_eq!(group.in_use.as_ref().unwrap().heard, first.at);
         assert_eq!(group.view.as_ref().unwrap().primary.address.port(), 1);
     }
-    group.learn(&heard(vec![told(1, 1, true)]), "b");
-    assert_eq!(group.in_use.as_ref().unwrap().silent_rounds, 0);
+    let again = at(5, vec![told(1, 1, true)]);
+    group.learn(&again, &[], "b");
+    assert_eq!(group.in_use.as_ref().unwrap().heard, again.at);
+}
+
+// T91: shards[1] was given a replica of shards[0].
+#[test]
+fn t91_one_server_is_never_the_primary_of_two_groups() {
+    let mut groups = [group(), Group { name: "shards[1]".to_owned(), ..group() }];
+    assert!(groups[0].learn(&heard(vec![told(1, 1, true)]), &taken(&groups, 0), "b"));
+    for port in [1, 7] {
+        let both = heard(vec![told(port, 1, true), told(2, 2, false)]);
+        assert!(!groups[1].learn(&both, &taken(&groups, 1), "b"), "the same run at {port}");
+    }
+    assert!(groups[1].view.is_none() && groups[1].conflict.as_deref() == Some("primary"));
+    assert!(
+        groups[0].learn(&heard(vec![told(1, 1, true)]), &taken(&groups, 0), "b"),
+        "its own stays its own"
+    );
+    // One that had a primary of its own keeps it, though it became a replica of the other's.
+    assert!(groups[1].learn(&heard(vec![told(2, 2, true)]), &taken(&groups, 1), "b"));
+    assert!(groups[1].conflict.is_none());
+    let followed = heard(vec![told(1, 1, true), told(2, 2, false)]);
+    assert!(!groups[1].learn(&followed, &taken(&groups, 1), "b"));
+    assert_eq!(groups[1].view.as_ref().unwrap().primary.address.port(), 2);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! one who they are ([`groups`], [`role`]), and whom to believe is judged in [`group`]; sentinels say whom to ask
 //! ([`sentinel`]) and when ([`watch`]).
 
+pub mod asking;
 pub mod cluster;
 pub mod fetch;
 pub mod group;

@@ -6,6 +6,7 @@
 //! minority, or one that has just come back, tells an old story: the view of the highest epoch
 //! counts, and one older than the published view never does.
 
+use super::asking::Asking;
 use super::cluster;
 use super::fetch::Control;
 use super::publish::Published;
@@ -16,15 +17,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout};
 
 /// Nodes asked in one refresh.
 const ASKED_MAX: usize = 5;
 /// Refreshes in a row that must agree before a cluster without any node we knew is believed.
 const REBUILT_AFTER: u32 = 3;
-/// How long others are waited for once one has answered.
-const LATECOMERS: Duration = Duration::from_millis(250);
 /// Pause before the next refresh while slots have no owner, or nobody answers.
 const INCOMPLETE_PAUSE: Duration = Duration::from_millis(500);
 
@@ -108,15 +106,16 @@ pub async fn run(
         let began = Instant::now();
         let snapshot = published.load();
         let candidates = candidates(&snapshot.topology, &source.seeds, &random, round);
-        let (mut views, mut errors) = ask_several(&candidates, &backend, &source.address_map).await;
+        let (mut views, mut errors) = ask_several(&candidates, &backend).await;
         if views.is_empty() {
             // Nobody we know answers: the seeds are the last resort, all of them.
             let seeds: Vec<HostPort> =
                 source.seeds.iter().filter(|seed| !candidates.contains(seed)).cloned().collect();
-            let (more, failed) = ask_several(&seeds, &backend, &source.address_map).await;
+            let (more, failed) = ask_several(&seeds, &backend).await;
             views = more;
             errors.extend(failed);
         }
+        let views = views.into_iter().map(|view| mapped(view, &source.address_map)).collect();
         let outcome = match choose(views, &snapshot.topology) {
             Choice::Newest(topology) => {
                 foreign_rounds = 0;
@@ -194,40 +193,29 @@ fn candidates(topology: &Topology, seeds: &[HostPort], random: &RandomState, rou
     primaries.extend(others.into_iter().take(1));
     // Where few nodes are known, the seeds fill up.
     for seed in seeds {
-        if primaries.len() < ASKED_MAX.max(3) && !primaries.contains(seed) {
+        if primaries.len() < ASKED_MAX && !primaries.contains(seed) {
             primaries.push(seed.clone());
         }
     }
     primaries
 }
 
-async fn ask_several(
-    candidates: &[HostPort],
-    backend: &Backend,
-    address_map: &HashMap<HostPort, HostPort>,
-) -> (Vec<Topology>, Vec<String>) {
-    let mut asking = JoinSet::new();
+async fn ask_several(candidates: &[HostPort], backend: &Backend) -> (Vec<Topology>, Vec<String>) {
+    let mut asking = Asking::default();
     for address in candidates {
         let (address, backend) = (address.clone(), backend.clone());
-        asking.spawn(async move {
+        asking.ask(async move {
             let told = ask(&address, &backend).await;
             (address, told)
         });
     }
     let (mut views, mut errors) = (Vec::new(), Vec::new());
-    let mut patience = None;
-    loop {
-        // Once somebody has answered, those that hang are not waited for much longer.
-        let joined = match patience {
-            None => asking.join_next().await,
-            Some(until) => timeout_at(until, asking.join_next()).await.unwrap_or(None),
-        };
-        let Some(joined) = joined else { break };
-        if matches!(joined, Ok((_, Ok(_)))) {
-            patience.get_or_insert_with(|| Instant::now() + LATECOMERS);
-        }
+    while let Some(joined) = asking.answer().await {
         match joined {
-            Ok((_, Ok(topology))) => views.push(mapped(topology, address_map)),
+            Ok((_, Ok(topology))) => {
+                asking.enough();
+                views.push(topology);
+            }
             Ok((address, Err(error))) => errors.push(format!("{address}: {error}")),
             Err(error) => errors.push(error.to_string()),
         }
@@ -241,15 +229,15 @@ async fn ask(address: &HostPort, backend: &Backend) -> Result<Topology, String> 
     // The age of a view is the newest claim in it, which only CLUSTER NODES tells. The cluster's current
     // epoch, which CLUSTER INFO tells, also grows when a replica that is cut off stands for election
     // again and again: its old view would seem the newest.
-    let nodes = control.ask(&["CLUSTER", "NODES"]).await;
+    let nodes = control.try_ask(&["CLUSTER", "NODES"]).await?;
     let epoch = match nodes.as_ref().ok().and_then(|answer| cluster::from_nodes(answer, address, 0).ok()) {
         Some(view) => view.epoch().0,
         None => cluster::epoch_of(&control.ask(&["CLUSTER", "INFO"]).await?).unwrap_or(0),
     };
-    if let Ok(answer) = control.ask(&["CLUSTER", "SHARDS"]).await {
+    if let Ok(answer) = control.try_ask(&["CLUSTER", "SHARDS"]).await? {
         return cluster::from_shards(&answer, address, epoch);
     }
-    if let Ok(answer) = control.ask(&["CLUSTER", "SLOTS"]).await {
+    if let Ok(answer) = control.try_ask(&["CLUSTER", "SLOTS"]).await? {
         return cluster::from_slots(&answer, address, epoch);
     }
     cluster::from_nodes(&nodes?, address, epoch)

@@ -101,8 +101,9 @@ pub fn choose(views: &[View]) -> Option<Chosen> {
     Some(Chosen { primary, epoch, replicas, votes })
 }
 
-/// The node to use, of those of the group that answered; `majority` says whether most of the sentinels
-/// told so. The text says why none is.
+/// The node to use, of those of the group that answered. `majority` says whether most of the sentinels
+/// answered, not how many say so: the highest epoch is the newest failover that a majority agreed to,
+/// whoever tells it, but if most of them were not heard there may be a newer one. The text says why none is.
 ///
 /// # Errors
 /// See above.
@@ -124,8 +125,8 @@ pub fn judge<'a>(told: &'a [Told], chosen: &Chosen, majority: bool) -> Result<&'
     });
     match stronger {
         Some(other) if !majority => Err(format!(
-            "a minority of the sentinels says that {} is the primary, but {} says so too and has more replicas",
-            node.address, other.address
+            "only a minority of the sentinels answers; {says}, but {} says so too and has more replicas",
+            other.address
         )),
         _ => Ok(node),
     }

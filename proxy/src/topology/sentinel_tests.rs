@@ -75,6 +75,10 @@ fn t90_what_sentinels_say_is_verified() {
     }
     let contested = [told(1, true, "c", None), told(2, true, "b", None), told(3, false, "b", None)];
     assert_eq!(judged(&contested, true), Ok(1));
+    // One of three that answered tells the newest failover: the others have only not heard of it yet.
+    let newest = choose(&[view("3 1 2"), view("2 2 1"), view("2 2 1")]).unwrap();
+    assert_eq!(newest.votes, 1);
+    assert_eq!(judge(&contested, &newest, true).map(|node| node.address.port()), Ok(1));
     assert!(judged(&contested, false).unwrap_err().contains("minority"));
 }
 
