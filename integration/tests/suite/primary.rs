@@ -255,6 +255,10 @@ fn t08_a_demoted_primary_is_noticed_by_its_refusal() {
     let (nodes, pointsman) = start(1, |setup| setup.lag_interval_ms = setup.lag_stale_after_ms);
     let mut client = pointsman.client();
     client.line("SET k 1");
+    eventually("the replica has it", || {
+        let value = nodes[1].command(&["GET", "k"]);
+        check(value == Reply::bulk("1"), value)
+    });
     nodes[1].follow(None);
     nodes[0].follow(Some(&nodes[1]));
     assert_eq!(client.line("INCR k"), Reply::number(2), "healed without a word");
