@@ -295,6 +295,24 @@ pub const SECTIONS: &[Section] = &[
             key("reconnect", Kind::Section, Nothing, "How a lost connection is made again."),
             key("retry", Kind::Section, Nothing, "How a request that was not executed is tried again."),
             key(
+                "failover_hold_ms",
+                Millis(0, HOUR),
+                Is("0"),
+                "How long requests that were not executed wait while their shard has no primary, instead of failing after `attempts_max`; choose it above the time that a failover takes and below what your clients wait themselves. The longer of it and `request_timeout_ms` is then their deadline. 0 does not wait.",
+            ),
+            key(
+                "failover_hold_requests_max",
+                Whole(1, 10_000_000),
+                Is("10000"),
+                "Requests of each worker that may wait so; further ones fail at once.",
+            ),
+            key(
+                "failover_hold_bytes_max",
+                Bytes(64 * KIB, 64 * GIB),
+                Is("64MiB"),
+                "Bytes of the requests of each worker that may wait so.",
+            ),
+            key(
                 "inflight_bytes_max",
                 Bytes(64 * KIB, 64 * GIB),
                 Is("64MiB"),
@@ -614,6 +632,18 @@ pub const SECTIONS: &[Section] = &[
                 "First wait where waiting helps (TRYAGAIN, LOADING and the like); it doubles each time.",
             ),
             key("backoff_max_ms", Millis(1, 10 * MINUTE), Is("500"), "Longest wait."),
+            key(
+                "budget_percent",
+                Whole(0, 1000),
+                Is("20"),
+                "Second attempts for a hundred requests, weighed over some ten seconds; redirects and what was never sent are not counted.",
+            ),
+            key(
+                "budget_min",
+                Whole(0, 1_000_000),
+                Is("10"),
+                "Second attempts of each worker in a second, however little traffic there is.",
+            ),
         ],
     },
     Section {
