@@ -168,6 +168,7 @@ fn listener(
                 .map(Duration::from_millis),
         },
         monitor: monitor.value,
+        pointsman: section.choice("pointsman", &[("on", true), ("off", false)], false).value,
         cross_slot: CrossSlot {
             compute: section.choice("cross_slot", &[("refuse", false), ("compute", true)], false).value,
             bytes_max: section.number("cross_slot_bytes_max").value as usize,

@@ -122,6 +122,12 @@ pub const SECTIONS: &[Section] = &[
                 "Whether clients may see what all clients of the backend send (MONITOR). Whoever may read every key may see every command, as in Redis; passwords are not shown.",
             ),
             key(
+                "pointsman",
+                Choice(&["on", "off"]),
+                Is("off"),
+                "Whether clients may ask the proxy about itself: POINTSMAN EXPLAIN, LAG, TOPOLOGY. The answers name the nodes.",
+            ),
+            key(
                 "cross_slot",
                 Choice(&["refuse", "compute"]),
                 Is("refuse"),

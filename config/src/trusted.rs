@@ -66,6 +66,8 @@ pub struct Listener {
     pub reads: Reads,
     /// Whether its clients may see what all clients of the backend send.
     pub monitor: bool,
+    /// Clients may ask POINTSMAN, which tells where nodes are.
+    pub pointsman: bool,
     /// What becomes of set algebra over several slots.
     pub cross_slot: CrossSlot,
     /// What becomes of transactions over several slots.

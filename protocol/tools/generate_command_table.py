@@ -3,7 +3,7 @@
 
 Most facts come from a live redis-server 7.0 (its reply to COMMAND); what servers added or changed since
 comes from the JSON files beside this one, which name their sources: commands_7_2.json, then
-commands_later.json (Redis 7.4 and later, Valkey), then commands_modules.json. Nothing is guessed: a word
+commands_later.json (Redis 7.4 and later, Valkey), commands_modules.json, and the proxy's own in commands_own.json. Nothing is guessed: a word
 that this program does not know, in any of them, ends it.
 
     generate_command_table.py                 write the table
@@ -24,7 +24,7 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 TABLE = HERE.parent / "src" / "command" / "table.rs"
-CHANGES = [HERE / name for name in ("commands_7_2.json", "commands_later.json", "commands_modules.json")]
+CHANGES = [HERE / name for name in ("commands_7_2.json", "commands_later.json", "commands_modules.json", "commands_own.json")]
 
 # COMMAND's words. The order is that of the constants in spec.rs, and of the words in a row.
 FLAGS = (

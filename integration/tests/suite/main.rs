@@ -18,6 +18,7 @@ mod configuration;
 mod databases;
 mod differential;
 mod embedded;
+mod explain;
 mod facade;
 mod failure;
 mod fairness;

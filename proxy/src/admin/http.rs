@@ -2,7 +2,7 @@
 //! loopback unless told otherwise.
 
 use super::counters::Registry;
-use super::metrics;
+use super::{metrics, topology};
 use crate::topology::publish::Published;
 use crate::topology::refresh::RefreshCounters;
 use async_trait::async_trait;
@@ -13,7 +13,6 @@ use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::Service;
 use pingora_core::services::listening::Service as ListeningService;
 use pointsman_protocol::slot::SLOTS;
-use pointsman_protocol::topology::ShardIndex;
 use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::os::fd::IntoRawFd;
@@ -57,50 +56,10 @@ impl Status {
     }
 
     fn topology(&self) -> Value {
-        let backends: Vec<Value> = self.backends.iter().map(backend_json).collect();
+        let backends: Vec<Value> =
+            self.backends.iter().map(|backend| topology::json(&backend.name, &backend.published)).collect();
         json!({ "backends": backends })
     }
-}
-
-fn backend_json(backend: &BackendStatus) -> Value {
-    let (snapshot, now) = (backend.published.load(), backend.published.clock());
-    let topology = &snapshot.topology;
-    let node_json = |node| {
-        let node = topology.node(node);
-        json!({ "address": node.address.to_string(), "id": node.id.map(|id| id.to_string()), "zone": node.zone })
-    };
-    let shards: Vec<Value> = topology
-        .shards()
-        .iter()
-        .enumerate()
-        .map(|(index, shard)| {
-            let replicas: Vec<Value> = shard
-                .replicas
-                .iter()
-                .map(|node| {
-                    let copy = snapshot.copy(*node);
-                    let mut replica = node_json(*node);
-                    replica["eligible"] = json!(copy.lag_bytes().is_some());
-                    replica["lag_bytes"] = json!(copy.lag_bytes());
-                    replica["lag_ms"] = json!(copy.age(now).map(|age| age / 1000));
-                    replica
-                })
-                .collect();
-            let slots: Vec<[u16; 2]> = topology
-                .slot_ranges(ShardIndex(index as u16))
-                .into_iter()
-                .map(|(first, last)| [first, last])
-                .collect();
-            json!({ "slots": slots, "primary": node_json(shard.primary), "replicas": replicas })
-        })
-        .collect();
-    json!({
-        "name": &*backend.name,
-        "epoch": topology.epoch().0,
-        "version": snapshot.version,
-        "slots_covered": topology.slots_covered(),
-        "shards": shards,
-    })
 }
 
 struct Admin(Arc<Status>);

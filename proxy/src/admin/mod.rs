@@ -6,3 +6,4 @@
 pub mod counters;
 pub mod http;
 pub mod metrics;
+pub mod topology;

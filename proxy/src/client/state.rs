@@ -5,10 +5,12 @@ use super::transaction::Transaction;
 use super::vigil::Vigil;
 use super::written::Written;
 use crate::pubsub::wire;
+use crate::route::read::Bound;
 use crate::tracking::mode::Tracking;
 use crate::worker::detour::Detour;
 use crate::worker::guard::Guarded;
 use crate::worker::pin::Pin;
+use pointsman_config::ReadPolicy;
 use pointsman_config::{ClientLimits, CrossSlot, MultiAcrossSlots, Reads, Secret};
 use pointsman_protocol::HostPort;
 use pointsman_protocol::command::CommandSpec;
@@ -55,6 +57,8 @@ pub struct ListenerContext {
     pub reads: Reads,
     /// Whether its clients may see what all clients of the backend send.
     pub monitor: bool,
+    /// Clients may ask POINTSMAN.
+    pub pointsman: bool,
     /// What becomes of set algebra over several slots.
     pub cross_slot: CrossSlot,
     /// What becomes of transactions over several slots.
@@ -82,6 +86,7 @@ impl ListenerContext {
             password: config.password.clone(),
             reads: config.reads,
             monitor: config.monitor,
+            pointsman: config.pointsman,
             cross_slot: config.cross_slot,
             multi_across_slots: config.multi_across_slots,
             blocking_across_slots: config.blocking_across_slots.then_some(config.blocking_poll),
@@ -231,6 +236,18 @@ impl Client {
     #[inline]
     pub fn output_pause_bytes(&self) -> usize {
         if self.authenticated { self.listener.limits.output_pause_bytes } else { STRANGER_OUTPUT_BYTES }
+    }
+
+    /// How old a copy may be that its reads go to now; `None` if they go to the primary.
+    #[inline]
+    pub fn any_copy(&self, now: u64) -> Option<Bound> {
+        let reads = &self.listener.reads;
+        let any = reads.policy == ReadPolicy::PreferReplica
+            // So that none of them overtakes the write.
+            && self.writes_in_flight == 0
+            // A replica may tell an old value after the primary told that it changed.
+            && self.tracking.is_none();
+        any.then(|| Bound::new(reads.max_lag_bytes, reads.max_lag, now))
     }
 
     /// True if it is subscribed to anything.

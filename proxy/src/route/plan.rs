@@ -310,6 +310,10 @@ fn route_of(spec: &CommandSpec) -> Route {
         "WAIT" | "WAITAOF" => return Route::Wait,
         _ => {}
     }
+    // Its HELP, too.
+    if container == "POINTSMAN" {
+        return Route::Local;
+    }
     // The same on every node, and nothing in them tells which node it is.
     if (spec.name.ends_with("|HELP") && container != "CLUSTER")
         || matches!(spec.name, "ACL|CAT" | "ACL|GENPASS" | "MODULE|LIST")

@@ -6,6 +6,7 @@
 
 use crate::topology::publish::Copy;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// The lag of a replica that must not be read from: not linked, syncing, not sampled lately.
 pub const LAG_UNKNOWN: u64 = u64::MAX;
@@ -21,6 +22,13 @@ pub struct Bound {
 }
 
 impl Bound {
+    /// As configured: bytes, and an age at `now`, in microseconds of the backend's clock.
+    #[inline]
+    pub fn new(bytes: u64, age: Option<Duration>, now: u64) -> Bound {
+        let micros = |age: Duration| u64::try_from(age.as_micros()).unwrap_or(u64::MAX);
+        Bound { bytes, fresh_at: age.map_or(0, |age| now.saturating_sub(micros(age)).max(1)) }
+    }
+
     /// True if a copy qualifies.
     #[inline]
     pub fn admits(self, copy: &Copy) -> bool {

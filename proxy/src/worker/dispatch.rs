@@ -19,7 +19,7 @@ use crate::route::read::{Bound, pick_replica};
 use crate::route::retry::Cause;
 use crate::route::split::{self, SplitKind};
 use crate::route::unknown;
-use pointsman_config::{BackendKind, ReadPolicy};
+use pointsman_config::BackendKind;
 use pointsman_protocol::Slot;
 use pointsman_protocol::command::{self, CommandSpec, Flags, KeyError, ResponsePolicy};
 use pointsman_protocol::resp::{Args, ProtocolError, encode};
@@ -215,20 +215,8 @@ impl Router {
     #[inline]
     pub(super) fn send(&mut self, mut request: Request, slot: Slot, write: impl Fn(&mut Vec<u8>)) {
         let Some(client) = self.clients.get_mut(request.client.index as usize) else { return };
-        // While a write of the same client is on its way its reads go to the primary, so that none
-        // overtakes it.
-        let reads = &client.listener.reads;
-        let any_copy = !request.traits.write
-            && !request.traits.primary
-            && reads.policy == ReadPolicy::PreferReplica
-            && request.ahead == 0
-            && client.writes_in_flight == 0
-            // A replica may tell an old value after the primary told that it changed.
-            && client.tracking.is_none();
-        let bound = any_copy.then(|| Bound {
-            bytes: reads.max_lag_bytes,
-            fresh_at: reads.max_lag.map_or(0, |age| self.now.saturating_sub(Self::micros(age)).max(1)),
-        });
+        let may = !request.traits.write && !request.traits.primary && request.ahead == 0;
+        let bound = if may { client.any_copy(self.now) } else { None };
         client.in_flight += 1;
         client.writes_in_flight += u32::from(request.traits.write);
         let (resp3, database) = (client.resp3, client.database);
@@ -274,7 +262,7 @@ impl Router {
     }
 
     /// The replica of a shard that may be read from now; `None` for the primary.
-    fn replica_of(&mut self, shard: ShardIndex, bound: Bound) -> Option<NodeIndex> {
+    pub(super) fn replica_of(&mut self, shard: ShardIndex, bound: Bound) -> Option<NodeIndex> {
         if !self.lag_is_fresh {
             return None;
         }

@@ -8,6 +8,7 @@ pub mod answer;
 pub mod block;
 pub mod detour;
 pub mod dispatch;
+mod explain;
 pub mod fleet;
 pub mod guard;
 pub mod hold;

@@ -12,6 +12,7 @@ pub mod filter;
 pub mod greeting;
 pub mod info;
 pub mod line;
+pub mod pointsman;
 pub mod tracking;
 pub mod words;
 
@@ -216,6 +217,7 @@ fn write(
         name if name.starts_with("CONFIG") => return config::config(router, key, spec, args, resp3, out),
         name if name.starts_with("CLIENT") => return connection::client(router, key, spec, args, out),
         name if name.starts_with("COMMAND") => return command::command(router, key, spec, args, resp3, out),
+        name if name.starts_with("POINTSMAN") => return pointsman::pointsman(router, key, spec, args, out),
         name if name.starts_with("CLUSTER") && facade => {
             return cluster::cluster(router, key, spec, args, out);
         }
