@@ -176,6 +176,47 @@ pub const SECTIONS: &[Section] = &[
                 "With `cluster_facade`: other proxies in front of the same store. Such clients are told them as replicas of this one, and turn to them when this one is gone. This proxy itself may be among them, so that all have the same list.",
             ),
             key("client_limits", Kind::Section, Nothing, "What one client may make the proxy hold."),
+            key(
+                "limits",
+                List,
+                Nothing,
+                "What clients may ask for in a while; without any, as much as they like.",
+            ),
+            key(
+                "limits_keys_max",
+                Whole(1, 10_000_000),
+                Is("100000"),
+                "Addresses whose use of a limit is remembered, of each limit; those beyond share one allowance.",
+            ),
+        ],
+    },
+    Section {
+        path: "listeners[].limits[]",
+        about: "A limit. All workers count together. A request beyond it gets the error `THROTTLED` in its place, with the time after which it may come again; nothing is closed and nothing waits. All limits that hold for a request are asked. Without `commands`, what only concerns the connection or a transaction as such (`AUTH`, `PING`, `MULTI` ...) is not counted. At least one of `requests_per_second`, `bytes_per_second` and `inflight_max` is given.",
+        keys: &[
+            key("name", Name, Required, "Its name in errors and metrics."),
+            key(
+                "per",
+                Choice(&["listener", "address", "client"]),
+                Note("client"),
+                "Whose requests are counted together: those of all clients, of all from one address (of IPv6 the first 64 bits), or of each connection.",
+            ),
+            crate::limits::PREFIX,
+            crate::limits::COMMANDS,
+            key("requests_per_second", Whole(1, 10_000_000), Nothing, "Requests in a second."),
+            key(
+                "bytes_per_second",
+                Bytes(1, 64 * GIB),
+                Nothing,
+                "Bytes of requests in a second, and of replies where the limit holds for all commands and keys. A request may begin when all before it have been paid for, whatever its own size.",
+            ),
+            key("inflight_max", Whole(1, 10_000_000), Nothing, "Requests that are not answered yet."),
+            key(
+                "burst_ms",
+                Millis(1, MINUTE),
+                Note("1000"),
+                "For how long what was not used is saved up: so much may come at once after a pause.",
+            ),
         ],
     },
     Section {

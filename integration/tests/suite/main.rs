@@ -28,6 +28,7 @@ mod keys;
 mod later_commands;
 mod layers;
 mod leaving;
+mod limits;
 mod local;
 mod local_lines;
 mod monitor;

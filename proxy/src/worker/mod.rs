@@ -11,6 +11,7 @@ pub mod dispatch;
 pub mod fleet;
 pub mod guard;
 pub mod inbound;
+pub mod limited;
 pub mod monitor;
 pub mod observe;
 pub mod pin;
@@ -30,6 +31,7 @@ pub mod wait;
 mod stage;
 
 use crate::client::state::{Admission, ListenerContext};
+use crate::limit::rate::Throttle;
 use router::{BackendContext, Router, SharedRouter};
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -79,6 +81,8 @@ pub enum Message {
 pub struct ListenerPlan {
     /// The configuration.
     pub config: pointsman_config::Listener,
+    /// What clients may ask for in a while.
+    pub throttle: Arc<Throttle>,
 }
 
 /// A running worker, as others see it.
@@ -159,7 +163,10 @@ async fn run(
     let contexts: Vec<(Rc<ListenerContext>, SharedRouter)> = listeners
         .iter()
         .map(|listener| {
-            (Rc::new(ListenerContext::new(&listener.config)), routers[listener.config.backend].clone())
+            (
+                Rc::new(ListenerContext::new(&listener.config, listener.throttle.clone())),
+                routers[listener.config.backend].clone(),
+            )
         })
         .collect();
     while let Some(message) = inbox.recv().await {
