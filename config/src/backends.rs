@@ -13,8 +13,8 @@ use crate::reference::Kind;
 use crate::secret::Secret;
 use crate::tree::{Content, Entry, Node};
 use crate::trusted::{
-    Backend, BackendKind, Bundled, Distribution, Fixed, FixedShard, KeyHash, Lag, Reconnect, Retry, Seeded,
-    Sentinel, TopologyRefresh, UnknownCommands,
+    Backend, BackendKind, Bundled, Distribution, FailoverHold, Fixed, FixedShard, KeyHash, Lag, Reconnect,
+    Retry, Seeded, Sentinel, TopologyRefresh, UnknownCommands,
 };
 use crate::units::Unreadable;
 
@@ -422,6 +422,11 @@ fn backend(name: &str, kind: BackendKind, (username, password): Login, section: 
         stall_timeout: millis("stall_timeout_ms"),
         reconnect: reconnect(&section.child("reconnect", "backends.*.reconnect")),
         retry: retry(&section.child("retry", "backends.*.retry")),
+        failover_hold: FailoverHold {
+            time: millis("failover_hold_ms"),
+            requests_max: section.number("failover_hold_requests_max").value as usize,
+            bytes_max: section.number("failover_hold_bytes_max").value as usize,
+        },
         inflight_bytes_max: section.number("inflight_bytes_max").value as usize,
         inflight_max: section.number("inflight_max").value as usize,
         reply_bytes_max: section.number("reply_bytes_max").value as usize,
@@ -458,6 +463,8 @@ fn retry(section: &Section<'_>) -> Retry {
         attempts_max: section.number("attempts_max").value as u32,
         backoff,
         backoff_max,
+        budget_percent: section.number("budget_percent").value as u32,
+        budget_min: section.number("budget_min").value as u32,
     }
 }
 

@@ -182,7 +182,7 @@ fn command_of(text: &str) -> Result<String, Option<&'static str>> {
         let category = category.to_ascii_lowercase();
         return match CATEGORIES.contains(&category.as_str()) {
             true => Ok(format!("@{category}")),
-            false => Err(nearest(&category, CATEGORIES.into_iter())),
+            false => Err(nearest(&category, CATEGORIES)),
         };
     }
     let upper = text.to_ascii_uppercase();

@@ -191,35 +191,6 @@ pub const SECTIONS: &[Section] = &[
         ],
     },
     Section {
-        path: "listeners[].limits[]",
-        about: "A limit. All workers count together. A request beyond it gets the error `THROTTLED` in its place, with the time after which it may come again; nothing is closed and nothing waits. All limits that hold for a request are asked. Without `commands`, what only concerns the connection or a transaction as such (`AUTH`, `PING`, `MULTI` ...) is not counted. At least one of `requests_per_second`, `bytes_per_second` and `inflight_max` is given.",
-        keys: &[
-            key("name", Name, Required, "Its name in errors and metrics."),
-            key(
-                "per",
-                Choice(&["listener", "address", "client"]),
-                Note("client"),
-                "Whose requests are counted together: those of all clients, of all from one address (of IPv6 the first 64 bits), or of each connection.",
-            ),
-            crate::limits::PREFIX,
-            crate::limits::COMMANDS,
-            key("requests_per_second", Whole(1, 10_000_000), Nothing, "Requests in a second."),
-            key(
-                "bytes_per_second",
-                Bytes(1, 64 * GIB),
-                Nothing,
-                "Bytes of requests in a second, and of replies where the limit holds for all commands and keys. A request may begin when all before it have been paid for, whatever its own size.",
-            ),
-            key("inflight_max", Whole(1, 10_000_000), Nothing, "Requests that are not answered yet."),
-            key(
-                "burst_ms",
-                Millis(1, MINUTE),
-                Note("1000"),
-                "For how long what was not used is saved up: so much may come at once after a pause.",
-            ),
-        ],
-    },
-    Section {
         path: "listeners[].client_limits",
         about: "Bounds on what clients can make the proxy hold. Before a client has given a required password, much tighter bounds hold, and they are fixed.",
         keys: &[
@@ -281,6 +252,35 @@ pub const SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        path: "listeners[].limits[]",
+        about: "A limit. All workers count together. A request beyond it gets the error `THROTTLED` in its place, with the time after which it may come again; nothing is closed and nothing waits. All limits that hold for a request are asked. Without `commands`, what only concerns the connection or a transaction as such (`AUTH`, `PING`, `MULTI` ...) is not counted. At least one of `requests_per_second`, `bytes_per_second` and `inflight_max` is given.",
+        keys: &[
+            key("name", Name, Required, "Its name in errors and metrics."),
+            key(
+                "per",
+                Choice(&["listener", "address", "client"]),
+                Note("client"),
+                "Whose requests are counted together: those of all clients, of all from one address (of IPv6 the first 64 bits), or of each connection.",
+            ),
+            crate::limits::PREFIX,
+            crate::limits::COMMANDS,
+            key("requests_per_second", Whole(1, 10_000_000), Nothing, "Requests in a second."),
+            key(
+                "bytes_per_second",
+                Bytes(1, 64 * GIB),
+                Nothing,
+                "Bytes of requests in a second, and of replies where the limit holds for all commands and keys. A request may begin when all before it have been paid for, whatever its own size.",
+            ),
+            key("inflight_max", Whole(1, 10_000_000), Nothing, "Requests that are not answered yet."),
+            key(
+                "burst_ms",
+                Millis(1, MINUTE),
+                Note("1000"),
+                "For how long what was not used is saved up: so much may come at once after a pause.",
+            ),
+        ],
+    },
+    Section {
         path: "backends.*",
         about: "One entry for each store, under its name. Exactly one of `bundled`, `cluster`, `primary`, `sentinel` and `fixed` says what it is.",
         keys: &[
@@ -335,6 +335,24 @@ pub const SECTIONS: &[Section] = &[
             ),
             key("reconnect", Kind::Section, Nothing, "How a lost connection is made again."),
             key("retry", Kind::Section, Nothing, "How a request that was not executed is tried again."),
+            key(
+                "failover_hold_ms",
+                Millis(0, HOUR),
+                Is("0"),
+                "How long requests that were not executed wait while their shard has no primary, instead of failing after `attempts_max`; choose it above the time that a failover takes and below what your clients wait themselves. The longer of it and `request_timeout_ms` is then their deadline. 0 does not wait.",
+            ),
+            key(
+                "failover_hold_requests_max",
+                Whole(1, 10_000_000),
+                Is("10000"),
+                "Requests of each worker that may wait so; further ones fail at once.",
+            ),
+            key(
+                "failover_hold_bytes_max",
+                Bytes(64 * KIB, 64 * GIB),
+                Is("64MiB"),
+                "Bytes of the requests of each worker that may wait so.",
+            ),
             key(
                 "inflight_bytes_max",
                 Bytes(64 * KIB, 64 * GIB),
@@ -655,6 +673,18 @@ pub const SECTIONS: &[Section] = &[
                 "First wait where waiting helps (TRYAGAIN, LOADING and the like); it doubles each time.",
             ),
             key("backoff_max_ms", Millis(1, 10 * MINUTE), Is("500"), "Longest wait."),
+            key(
+                "budget_percent",
+                Whole(0, 1000),
+                Is("20"),
+                "Second attempts for a hundred requests, weighed over some ten seconds; redirects and what was never sent are not counted.",
+            ),
+            key(
+                "budget_min",
+                Whole(0, 1_000_000),
+                Is("10"),
+                "Second attempts of each worker in a second, however little traffic there is.",
+            ),
         ],
     },
     Section {

@@ -180,6 +180,8 @@ pub struct Backend {
     pub reconnect: Reconnect,
     /// How a request that was not executed is tried again.
     pub retry: Retry,
+    /// How long, and how much of it, requests wait for a primary.
+    pub failover_hold: FailoverHold,
     /// Request bytes waiting on one connection.
     pub inflight_bytes_max: usize,
     /// Requests waiting on one connection.
@@ -408,6 +410,21 @@ pub struct Retry {
     pub backoff: Duration,
     /// Longest wait; never below `backoff`.
     pub backoff_max: Duration,
+    /// Second attempts for a hundred requests, redirects not counted.
+    pub budget_percent: u32,
+    /// Second attempts of each worker in a second in any case.
+    pub budget_min: u32,
+}
+
+/// Requests that wait while their shard has no primary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailoverHold {
+    /// How long, from the client's question on; zero for not at all.
+    pub time: Duration,
+    /// How many requests of each worker.
+    pub requests_max: usize,
+    /// How many bytes of requests of each worker.
+    pub bytes_max: usize,
 }
 
 /// How the slot map is kept fresh.

@@ -45,6 +45,8 @@ pub struct Setup {
     pub attempts_max: u32,
     /// The longest wait between two of them.
     pub backoff_max_ms: u64,
+    /// What second attempts may be made: a share in percent, and so many a second; `None` for the defaults.
+    pub budget: Option<(u32, u32)>,
     /// Between two refreshes without a reason.
     pub refresh_interval_ms: u64,
     /// Between two refreshes whatever the reason.
@@ -102,6 +104,7 @@ impl Setup {
             redirects_max: 8,
             attempts_max: 100,
             backoff_max_ms: 50,
+            budget: None,
             refresh_interval_ms: 60_000,
             refresh_min_interval_ms: 20,
             lag_interval_ms: 50,
@@ -184,6 +187,10 @@ impl Setup {
         line(6, format!("attempts_max: {}", self.attempts_max));
         line(6, "backoff_ms: 5".into());
         line(6, format!("backoff_max_ms: {}", self.backoff_max_ms));
+        if let Some((percent, min)) = self.budget {
+            line(6, format!("budget_percent: {percent}"));
+            line(6, format!("budget_min: {min}"));
+        }
         line(4, "topology:".into());
         line(6, format!("refresh_interval_ms: {}", self.refresh_interval_ms));
         line(6, format!("refresh_min_interval_ms: {}", self.refresh_min_interval_ms));

@@ -23,6 +23,7 @@ mod failure;
 mod fairness;
 mod fixed;
 mod guarded;
+mod hold;
 mod identity;
 mod keys;
 mod later_commands;

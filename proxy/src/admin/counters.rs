@@ -80,6 +80,16 @@ pub struct WorkerCounters {
     pub inflight: Counter,
     /// Clients whose next requests wait behind a redirect or a topology change.
     pub detours: Counter,
+    /// Requests that wait for a primary now, and their bytes.
+    pub held: Counter,
+    /// See [`Self::held`].
+    pub held_bytes: Counter,
+    /// Requests that had to wait for a primary.
+    pub held_total: Counter,
+    /// Those of them that got none in time.
+    pub hold_given_up: Counter,
+    /// Second attempts that the budget did not allow.
+    pub retries_denied: Counter,
     /// Connections that belong to one client for a while, or wait for the next.
     pub pinned: Counter,
     /// Requests refused because nobody knows their command.
@@ -159,6 +169,11 @@ impl WorkerCounters {
     /// Requests of one class and outcome.
     pub fn requests(&self, class: Class, outcome: Outcome) -> u64 {
         self.requests[class as usize][outcome as usize].get()
+    }
+
+    /// Requests answered, of every kind.
+    pub fn answered(&self) -> u64 {
+        self.requests.iter().flatten().map(Counter::get).sum()
     }
 
     /// Attempts repeated for one cause.

@@ -199,6 +199,31 @@ fn workers(status: &Status, families: &mut Vec<MetricFamily>) {
     add((gauge, "pointsman_detours", "Clients whose next requests wait behind a second attempt."), &|c| {
         c.detours.get()
     });
+    add((gauge, "pointsman_held_requests", "Requests that wait for a primary (failover_hold_ms)."), &|c| {
+        c.held.get()
+    });
+    add((gauge, "pointsman_held_bytes", "Bytes of requests that wait for a primary."), &|c| {
+        c.held_bytes.get()
+    });
+    add((counter, "pointsman_held_requests_total", "Requests that had to wait for a primary."), &|c| {
+        c.held_total.get()
+    });
+    add(
+        (
+            counter,
+            "pointsman_hold_given_up_total",
+            "Requests that waited for a primary and got an error in the end.",
+        ),
+        &|c| c.hold_given_up.get(),
+    );
+    add(
+        (
+            counter,
+            "pointsman_retries_denied_total",
+            "Second attempts not made because of budget_percent and budget_min.",
+        ),
+        &|c| c.retries_denied.get(),
+    );
     add(
         (
             counter,

@@ -36,6 +36,8 @@ pub enum FailureKind {
     BackendAuth,
     /// The node does not have the script; it was not executed.
     NoScript,
+    /// The shard has no primary, and too many requests wait for one already.
+    HoldFull,
     /// Too much is waiting for this backend already.
     Overloaded,
     /// Too many clients hold a connection of their own.
@@ -72,6 +74,7 @@ impl Failure {
             FailureKind::NoPrimary => "no_primary",
             FailureKind::BackendAuth => "backend_auth",
             FailureKind::NoScript => "no_script",
+            FailureKind::HoldFull => "hold_full",
             FailureKind::Overloaded => "overloaded",
             FailureKind::TooManyPins => "too_many_pins",
             FailureKind::NoTransactions => "no_transactions",
@@ -113,6 +116,9 @@ impl fmt::Display for Failure {
                 "ERR the shard refused the proxy's own credentials; its operator must correct the backend's username or password"
             }
             FailureKind::NoScript => "NOSCRIPT No matching script. Please use EVAL.",
+            FailureKind::HoldFull => {
+                "ERR the shard has no primary right now, and too many requests wait for one already; the command was not executed"
+            }
             FailureKind::Overloaded => {
                 "ERR the proxy is overloaded: too many requests wait for this shard; the command was not sent"
             }

@@ -6,6 +6,7 @@
 //! Nothing here does I/O, awaits or reads a clock, and the path of a single-key command allocates
 //! nothing.
 
+pub mod budget;
 pub mod continuum;
 pub mod division;
 pub mod failure;

@@ -77,6 +77,8 @@ pub struct Facts {
     pub redirects: u8,
     /// Attempts that failed so far, this one not counted.
     pub attempts: u8,
+    /// It waits for a primary, whatever the number of attempts.
+    pub waits: bool,
     /// Time until its deadline; zero when it has passed.
     pub time_left: Duration,
 }
@@ -166,7 +168,7 @@ pub fn decide(cause: Cause, facts: &Facts, limits: &RetryLimits, jitter: u32) ->
         }
         Cause::LostAfterSend => (again, Hint::Refresh),
     };
-    let spent = facts.attempts.saturating_add(1) >= limits.attempts_max;
+    let spent = facts.attempts.saturating_add(1) >= limits.attempts_max && !facts.waits;
     let give = Verdict::Give(exhausted(cause, facts.is_write));
     let verdict = match verdict {
         Verdict::PlanAgain { .. } if spent => give,

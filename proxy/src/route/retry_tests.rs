@@ -6,7 +6,8 @@ const LIMITS: RetryLimits = RetryLimits {
     backoff: Duration::from_millis(10),
     backoff_max: Duration::from_millis(500),
 };
-const WRITE: Facts = Facts { is_write: true, redirects: 0, attempts: 0, time_left: Duration::from_secs(3) };
+const WRITE: Facts =
+    Facts { is_write: true, redirects: 0, attempts: 0, waits: false, time_left: Duration::from_secs(3) };
 const READ: Facts = Facts { is_write: false, ..WRITE };
 /// Jitter 0 waits half of the backoff.
 const HALF: Verdict = Verdict::PlanAgain { after: Duration::from_millis(5) };

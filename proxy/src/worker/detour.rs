@@ -8,6 +8,7 @@
 //! can overtake. That is one pause a client for a slot that moved, and no cost for anyone else.
 
 use super::block::{self, Again};
+use super::hold::{self, Held, Waited};
 use super::pin::Pin;
 use super::router::Router;
 use crate::admin::counters::Outcome;
@@ -35,12 +36,14 @@ pub struct Parked {
     not_before: u64,
     /// What its client is told if there is no further attempt.
     give: FailureKind,
+    /// It waits for a primary; how many times before.
+    held: Option<(Held, u8)>,
 }
 
 impl Parked {
     /// A request whose attempt just failed.
     pub fn new(request: Request, bytes: Vec<u8>) -> Parked {
-        Parked { request, bytes, to: None, not_before: 0, give: FailureKind::Unreachable }
+        Parked { request, bytes, to: None, not_before: 0, give: FailureKind::Unreachable, held: None }
     }
 }
 
@@ -54,6 +57,21 @@ pub struct Detour {
     /// them: the node that sent one request elsewhere may execute the next (the slot left and came
     /// back), and then the parked one must not go any more.
     ahead: HashMap<Slot, usize>,
+    /// Of those that have waited for a primary and are on their way again. There are no more of them than the
+    /// client has in flight: while it is on a detour it begins nothing.
+    waited: Vec<Waited>,
+}
+
+/// What is due at a moment.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    now: u64,
+    /// Clients who asked then or earlier are not to wait longer.
+    overdue: u64,
+    /// The same of what waits for a primary.
+    held_overdue: u64,
+    /// Of the map: what waits for a primary goes when it changes.
+    version: u64,
 }
 
 impl Detour {
@@ -101,13 +119,18 @@ impl Detour {
 
     /// Takes the requests that may go now: not before their time, and of each slot only the first,
     /// while none of it is under way.
-    /// One whose client asked at `overdue` or before goes in any case: its time is up.
-    fn take_due(&mut self, now: u64, overdue: u64) -> Vec<Parked> {
+    /// One whose time is up goes in any case.
+    fn take_due(&mut self, when: Due) -> Vec<Parked> {
         let mut held: HashSet<Slot> = self.busy.iter().copied().chain(self.ahead.keys().copied()).collect();
         let (mut due, mut kept) = (Vec::new(), VecDeque::new());
         for parked in self.parked.drain(..) {
             let first = parked.request.slot.is_none_or(|slot| held.insert(slot));
-            let goes = (first && parked.not_before <= now) || parked.request.since <= overdue;
+            let (another_map, overdue) = match &parked.held {
+                Some((held, _)) => (held.version != when.version, when.held_overdue),
+                None => (false, when.overdue),
+            };
+            let goes =
+                (first && (another_map || parked.not_before <= when.now)) || parked.request.since <= overdue;
             if goes {
                 self.busy.extend(parked.request.slot);
                 due.push(parked);
@@ -171,13 +194,23 @@ impl Router {
         if parked.request.traits.blocking {
             return self.blocking_failed(parked, cause, to);
         }
+        let tries = self.waited_before(&mut parked.request);
         let request = &mut parked.request;
         let jitter = self.jitter();
-        let deadline = request.since.saturating_add(Self::micros(self.context.config.request_timeout));
+        let hold = self.context.config.failover_hold;
+        // A command to a shard as a whole is not repeated, nor what a connection of its client's own broke under.
+        let waits =
+            !hold.time.is_zero() && hold::may_wait(cause) && request.slot.is_some() && !request.traits.pinned;
+        let patience = match waits {
+            true => hold::patience(self.context.config.request_timeout, &hold),
+            false => self.context.config.request_timeout,
+        };
+        let deadline = request.since.saturating_add(Self::micros(patience));
         let facts = Facts {
             is_write: request.traits.write,
             redirects: request.traits.redirects,
-            attempts: request.traits.attempts,
+            attempts: if waits { tries.unwrap_or(0) } else { request.traits.attempts },
+            waits,
             time_left: Duration::from_micros(deadline.saturating_sub(self.now)),
         };
         let (verdict, hint) = decide(cause, &facts, &self.context.retry, jitter);
@@ -200,9 +233,37 @@ impl Router {
             verdict => verdict,
         };
         parked.give = exhausted(cause, request.traits.write);
+        let verdict = match verdict {
+            Verdict::PlanAgain { .. } if waits => {
+                let version = self.snapshot.version;
+                // One that waits already keeps its room.
+                let held = match parked.held.take() {
+                    Some((mut held, _)) => {
+                        held.version = version;
+                        Some(held)
+                    }
+                    None => Held::take(&self.counters, &hold, parked.bytes.len(), version),
+                };
+                match held {
+                    Some(held) => {
+                        self.counters.held_total.add(u64::from(tries.is_none()));
+                        parked.held = Some((held, tries.unwrap_or(0).saturating_add(1)));
+                        verdict
+                    }
+                    None => Verdict::Give(FailureKind::HoldFull),
+                }
+            }
+            // What was not sent costs no node anything.
+            Verdict::PlanAgain { .. } if cause != Cause::NotSent && !self.budget_allows() => {
+                Verdict::Give(parked.give)
+            }
+            verdict => verdict,
+        };
+        let request = &mut parked.request;
         match verdict {
             Verdict::Give(kind) => {
                 let request = *request;
+                self.counters.hold_given_up.add(u64::from(tries.is_some()));
                 if request.traits.write && cause == Cause::LostAfterSend {
                     self.fail_perhaps_overtaken(&request, &parked.bytes);
                 }
@@ -219,13 +280,36 @@ impl Router {
                 parked.not_before = self.now;
             }
             Verdict::PlanAgain { after } => {
-                request.traits = after_a_wait(request.traits, &self.context.retry);
+                let before = request.traits;
+                request.traits = after_a_wait(before, &self.context.retry);
+                if waits {
+                    // To wait uses up no attempts; that it was not answered at once is to be seen.
+                    request.traits.attempts = before.attempts.max(1);
+                }
                 parked.to = None;
                 parked.not_before = self.now + Self::micros(after);
             }
         }
         self.counters.retry(cause);
         self.park(parked);
+    }
+
+    /// Takes what is remembered of a request that waited for a primary: when its client asked, which the request
+    /// is told again, and how many times it has waited.
+    fn waited_before(&mut self, request: &mut Request) -> Option<u8> {
+        let waited = &mut detour_of(&mut self.clients, request)?.waited;
+        let place = waited.iter().position(|waited| waited.of == (request.ticket, request.part))?;
+        let waited = waited.swap_remove(place);
+        request.since = waited.asked;
+        Some(waited.tries)
+    }
+
+    /// Takes one more attempt out of the budget.
+    fn budget_allows(&mut self) -> bool {
+        let answered = self.counters.answered();
+        let allows = self.budget.take(&self.context.budget, answered, self.now);
+        self.counters.retries_denied.add(u64::from(!allows));
+        allows
     }
 
     /// A blocking command came to nothing: it goes again with the time that is left, be it a write, unless it may
@@ -254,6 +338,7 @@ impl Router {
             is_write: false,
             redirects: request.traits.redirects,
             attempts: request.traits.attempts,
+            waits: false,
             time_left: self.context.config.request_timeout,
         };
         let jitter = self.jitter();
@@ -349,10 +434,17 @@ impl Router {
     pub(super) fn run_detours(&mut self) {
         let mut clients = std::mem::take(&mut self.detours);
         clients.retain(|key| {
-            let now = self.now;
-            let overdue = now.saturating_sub(Self::micros(self.context.config.request_timeout));
+            let config = &self.context.config;
+            let (now, timeout) = (self.now, config.request_timeout);
+            let patience = hold::patience(timeout, &config.failover_hold);
+            let due = Due {
+                now,
+                overdue: now.saturating_sub(Self::micros(timeout)),
+                held_overdue: now.saturating_sub(Self::micros(patience)),
+                version: self.snapshot.version,
+            };
             let detour = self.client_mut(*key).and_then(|client| client.detour.as_mut());
-            for parked in detour.map(|detour| detour.take_due(now, overdue)).unwrap_or_default() {
+            for parked in detour.map(|detour| detour.take_due(due)).unwrap_or_default() {
                 self.resend(parked);
             }
             let stays = self.client_mut(*key).is_some_and(|client| client.detour.is_some());
@@ -401,13 +493,23 @@ impl Router {
 
     /// Sends a parked request: to where its redirect points, or to the primary of its slot.
     fn resend(&mut self, parked: Parked) {
-        let Parked { request, bytes, to, give, .. } = parked;
+        let Parked { mut request, bytes, to, give, held, .. } = parked;
         let Some(slot) = request.slot else { return };
         let key = request.client;
         let Some(client) = self.client_mut(key) else { return };
         let (resp3, database) = (client.resp3, client.database);
-        if request.since.saturating_add(Self::micros(self.context.config.request_timeout)) <= self.now {
+        let (timeout, hold) = (self.context.config.request_timeout, self.context.config.failover_hold);
+        let patience = if held.is_some() { hold::patience(timeout, &hold) } else { timeout };
+        if request.since.saturating_add(Self::micros(patience)) <= self.now {
+            self.counters.hold_given_up.add(u64::from(held.is_some()));
             return self.settle_failure(&request, give);
+        }
+        if let Some((_, tries)) = &held {
+            let of = (request.ticket, request.part);
+            if let Some(detour) = detour_of(&mut self.clients, &request) {
+                detour.waited.push(Waited { of, asked: request.since, tries: *tries });
+            }
+            request.since = hold::asked_for_attempt(request.since, self.now, timeout, &hold);
         }
         if request.traits.blocking {
             return self.send_blocking(request, to, &bytes);
@@ -422,7 +524,11 @@ impl Router {
                 self.connection_of(primary, lane)
             }
             (None, None) => {
-                return self.attempt_failed(Parked::new(request, bytes), Cause::ClusterDown, None);
+                return self.attempt_failed(
+                    Parked { held, ..Parked::new(request, bytes) },
+                    Cause::ClusterDown,
+                    None,
+                );
             }
         };
         let id = match request.traits.pinned {
@@ -442,7 +548,7 @@ impl Router {
             self.note_second_attempt(key, id);
         }
         if self.connections[id].phase == Phase::Down {
-            return self.attempt_failed(Parked::new(request, bytes), Cause::NotSent, None);
+            return self.attempt_failed(Parked { held, ..Parked::new(request, bytes) }, Cause::NotSent, None);
         }
         self.enqueue(id, request, |out| out.extend_from_slice(&bytes));
     }

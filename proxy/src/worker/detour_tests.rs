@@ -14,8 +14,12 @@ fn parked(slot: u16, ticket: u32, not_before: u64) -> Parked {
     Parked { not_before, ..Parked::new(request, Vec::new()) }
 }
 
+fn at(now: u64, overdue: u64) -> Due {
+    Due { now, overdue, held_overdue: 0, version: 1 }
+}
+
 fn due(detour: &mut Detour, now: u64) -> Vec<u32> {
-    detour.take_due(now, 0).iter().map(|parked| parked.request.ticket.0).collect()
+    detour.take_due(at(now, 0)).iter().map(|parked| parked.request.ticket.0).collect()
 }
 
 // T03: requests of one slot go one after the other, those of others beside them.
@@ -45,7 +49,7 @@ fn t03_first_attempts_come_first() {
     assert_eq!(due(&mut detour, 0), [10]);
     detour.parked.push_back(parked(3, 12, 0));
     detour.ahead.insert(Slot::new(3).unwrap(), 1);
-    assert_eq!(detour.take_due(0, 1).len(), 1, "overdue");
+    assert_eq!(detour.take_due(at(0, 1)).len(), 1, "overdue");
 }
 
 // T06: one that waits holds back those of its slot behind it, due or not.
@@ -95,4 +99,34 @@ fn t06_keys_are_found_in_requests_beyond_the_usual_limits() {
     let mut other = Vec::new();
     encode::request(&mut other, &["SET", "k", "v"]);
     assert!(share_a_key(&bytes, &other));
+}
+
+/// One that waits for a primary.
+fn held(slot: u16, ticket: u32, not_before: u64, version: u64) -> Parked {
+    let hold =
+        pointsman_config::FailoverHold { time: Duration::from_secs(1), requests_max: 10, bytes_max: 100 };
+    let held = Held::take(&Default::default(), &hold, 0, version).unwrap();
+    Parked { held: Some((held, 1)), ..parked(slot, ticket, not_before) }
+}
+
+#[test]
+fn what_waits_for_a_primary_goes_when_the_map_changes() {
+    let mut detour = Detour::default();
+    detour.parked.extend([held(1, 10, 500, 1), held(2, 11, 500, 0), held(2, 12, 0, 0), parked(3, 13, 500)]);
+    assert_eq!(due(&mut detour, 0), [11], "with the map of version 1, in the order of each slot");
+    detour.busy.clear();
+    assert_eq!(due(&mut detour, 0), [12]);
+    detour.busy.clear();
+    assert_eq!(due(&mut detour, 500), [10, 13]);
+}
+
+#[test]
+fn what_waits_for_a_primary_has_its_own_deadline() {
+    let mut detour = Detour::default();
+    detour.parked.extend([held(1, 10, 500, 1), parked(2, 11, 500)]);
+    let ticket = |parked: &Parked| parked.request.ticket.0;
+    let due = detour.take_due(Due { held_overdue: 0, ..at(0, 1) });
+    assert_eq!(due.iter().map(ticket).collect::<Vec<_>>(), [11]);
+    let due = detour.take_due(Due { held_overdue: 1, ..at(0, 1) });
+    assert_eq!(due.iter().map(ticket).collect::<Vec<_>>(), [10]);
 }

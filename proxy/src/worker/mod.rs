@@ -10,6 +10,7 @@ pub mod detour;
 pub mod dispatch;
 pub mod fleet;
 pub mod guard;
+pub mod hold;
 pub mod inbound;
 pub mod limited;
 pub mod monitor;

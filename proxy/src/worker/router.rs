@@ -22,6 +22,7 @@ use crate::backend::lanes::{Lane, NodeLanes};
 use crate::client::session;
 use crate::client::state::{Admission, Client, ListenerContext};
 use crate::pubsub::hub::Hub;
+use crate::route::budget::Budget;
 use crate::route::division::Division;
 use crate::route::split::Placed;
 use crate::topology::publish::Snapshot;
@@ -91,6 +92,8 @@ pub struct Router {
     pub(super) random: u64,
     /// Set while the process shuts down.
     pub(super) draining: bool,
+    /// What second attempts there may be.
+    pub(super) budget: Budget,
     /// CLIENT PAUSE, while one is in force.
     pub(super) pause: Option<Pause>,
     /// Lags were sampled lately; looked at with each tick.
@@ -144,6 +147,7 @@ impl Router {
                 started: context.snapshots.started(),
                 random: seed | 1,
                 draining: false,
+                budget: Budget::default(),
                 pause: None,
                 lag_is_fresh: false,
                 ticker: Rc::new(Notify::new()),

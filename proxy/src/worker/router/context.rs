@@ -5,6 +5,7 @@ use crate::backend::connection::QueueLimits;
 use crate::health::census::Census;
 use crate::health::commands::Commands;
 use crate::pubsub::audience::Audience;
+use crate::route::budget::BudgetLimits;
 use crate::route::retry::RetryLimits;
 use crate::topology::publish::Published;
 use crate::worker::fleet::Fleet;
@@ -27,6 +28,8 @@ pub struct BackendContext {
     pub queue: QueueLimits,
     /// Bounds on second attempts.
     pub retry: RetryLimits,
+    /// How many second attempts there may be in all.
+    pub budget: BudgetLimits,
     /// Dials of all workers together pass through here, so that a backend that comes back is not
     /// run over.
     pub dials: DefaultDirectRateLimiter,
@@ -69,6 +72,10 @@ impl BackendContext {
                 attempts_max: u8::try_from(config.retry.attempts_max).unwrap_or(u8::MAX),
                 backoff: config.retry.backoff,
                 backoff_max: config.retry.backoff_max,
+            },
+            budget: BudgetLimits {
+                percent: config.retry.budget_percent,
+                min_per_second: config.retry.budget_min,
             },
             dials: RateLimiter::direct(Quota::per_second(per_second)),
             address_map,
