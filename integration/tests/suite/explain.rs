@@ -33,7 +33,7 @@ fn requests_are_explained_without_being_sent() {
         })
         .start();
     let mut client = pointsman.client();
-    let (primary, replica) = (fake.addresses()[1].clone(), fake.addresses()[3].clone());
+    let (primary, replica) = (fake.addresses()[2].clone(), fake.addresses()[3].clone());
     eventually("the replica's lag is known", || {
         let lags = client.line("POINTSMAN LAG").elements();
         let known = lags.iter().all(|line| line.text().contains("ms behind"));
