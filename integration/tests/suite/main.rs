@@ -35,6 +35,7 @@ mod local_lines;
 mod monitor;
 mod order;
 mod pipelines;
+mod pool;
 mod primary;
 mod pubsub;
 mod redirect;
