@@ -16,7 +16,8 @@ use std::path::PathBuf;
         Pointsman beside its peers.\n\n\
         `load` sends requests and reports rate, latencies and errors. `compare` runs Pointsman, redis-server \
         itself, twemproxy, HAProxy and Envoy in turn under the same load and prints who costs how much CPU per \
-        request. `store` does the same for the bundled node, redis-server and valkey-server.",
+        request. `store` does the same for the bundled node, redis-server and valkey-server. `protect` \
+        measures what one shard's clients feel of another's trouble.",
     after_long_help = "Examples:\n  \
         bench load -a 127.0.0.1:6379 --workload get --prefill --clients 50 --pipeline 16\n  \
         bench load -a 127.0.0.1:6379 --workload mixed:0.9 --key-distribution zipf --rate 20000 --duration 30\n  \
@@ -42,6 +43,9 @@ pub enum Command {
     /// The bundled node beside redis-server and valkey-server: CPU per command, bytes per key.
     #[command(long_about = STORE_ABOUT)]
     Store(Box<StoreArgs>),
+    /// What clients of one shard feel of a frozen shard, and of a client that reads nothing.
+    #[command(long_about = PROTECT_ABOUT)]
+    Protect(Box<ProtectArgs>),
 }
 
 /// Options of `bench load`.
@@ -207,6 +211,36 @@ pub struct StoreArgs {
     pub keys: u64,
 }
 
+/// Options of `bench protect`.
+#[derive(Debug, Args)]
+pub struct ProtectArgs {
+    /// Rounds of each situation, interleaved; medians are reported.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub rounds: u32,
+    /// Measured seconds of each round.
+    #[arg(long, value_name = "SECONDS", default_value_t = 4.0)]
+    pub seconds: f64,
+    /// Clients of each of the two shards.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=5_000))]
+    pub clients: u32,
+    /// Requests per second to each of the two shards, by the clock.
+    #[arg(long, value_name = "PER_SECOND", default_value_t = 4_000.0, value_parser = rate)]
+    pub rate: f64,
+    /// The pointsman program. [default: beside this one]
+    #[arg(long, value_name = "PATH")]
+    pub pointsman: Option<PathBuf>,
+    /// The redis-server program. [default: found in PATH]
+    #[arg(long, value_name = "PATH")]
+    pub redis_server: Option<PathBuf>,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if (1.0..=1e6).contains(&rate) => Ok(rate),
+        _ => Err("a number from 1 to 1000000 is needed".to_owned()),
+    }
+}
+
 const LOAD_ABOUT: &str = "Send requests to a RESP endpoint and report requests per second, latencies (HDR histograms), \
         errors by code with one sample each, and CPU time per request.\n\n\
         Closed loop (default): every client sends a batch of --pipeline requests, waits for all replies, and sends \
@@ -233,3 +267,9 @@ const COMPARE_ABOUT: &str = "Run Pointsman beside its peers and print a table of
 const STORE_ABOUT: &str = "Run the bundled node beside redis-server and valkey-server, each alone on one core with the load \
         generator on another, and print a table of ratios: CPU microseconds per command, throughput, and resident bytes per \
         key with and without expiry. The method is that of `bench compare`.";
+
+const PROTECT_ABOUT: &str = "Put an open loop on keys of one shard of a cluster of three, and one on keys of another, and \
+        measure what the clients of the first feel while the second is frozen (SIGSTOP), and while a client asks for a \
+        gigabyte of replies and reads none: latencies as ratios to the undisturbed rounds of the same run, failures, and \
+        the most memory that the proxy held.\n\n\
+        Exit status: 0 = no request of the neighbours failed, 1 = the run could not be made, 2 = some failed.";

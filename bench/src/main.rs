@@ -10,6 +10,7 @@ mod load;
 mod measure;
 mod process;
 mod progress;
+mod protect;
 mod random;
 mod report;
 mod schedule;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
             Command::Load(args) => run_load(args),
             Command::Compare(args) => compare::run(args),
             Command::Store(args) => store::run(args),
+            Command::Protect(args) => protect::run(args),
         }
     });
     match result {

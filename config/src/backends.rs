@@ -13,8 +13,8 @@ use crate::reference::Kind;
 use crate::secret::Secret;
 use crate::tree::{Content, Entry, Node};
 use crate::trusted::{
-    Backend, BackendKind, Bundled, Distribution, FailoverHold, Fixed, FixedShard, KeyHash, Lag, Reconnect,
-    Retry, Seeded, Sentinel, TopologyRefresh, UnknownCommands,
+    Backend, BackendKind, Bundled, Distribution, FailoverHold, Fixed, FixedShard, KeyHash, Lag, Pool,
+    Reconnect, Retry, Seeded, Sentinel, TopologyRefresh, UnknownCommands,
 };
 use crate::units::Unreadable;
 
@@ -295,6 +295,16 @@ fn login(section: &Section<'_>, outside: &Outside<'_>) -> Login {
 }
 
 /// The entries of a list that has to be given and may not be empty; `empty` and `way_out` say so.
+fn pool(section: &Section<'_>) -> Pool {
+    let millis = |name| Duration::from_millis(section.number(name).value);
+    Pool {
+        max_active: section.number("max_active").value as usize,
+        max_idle: section.number("max_idle").value as usize,
+        connect_timeout: millis("connect_timeout_ms"),
+        wait: millis("wait_ms"),
+    }
+}
+
 pub(crate) fn list<'r>(section: &Section<'r>, name: &str, empty: &str, way_out: &str) -> Option<&'r [Node]> {
     let Some(entry) = section.entry(name) else {
         if section.lacks(name) {
@@ -430,8 +440,7 @@ fn backend(name: &str, kind: BackendKind, (username, password): Login, section: 
         inflight_bytes_max: section.number("inflight_bytes_max").value as usize,
         inflight_max: section.number("inflight_max").value as usize,
         reply_bytes_max: section.number("reply_bytes_max").value as usize,
-        pinned_max: section.number("pinned_max").value as usize,
-        pinned_idle_max: section.number("pinned_idle_max").value as usize,
+        pool: pool(&section.child("pool", "backends.*.pool")),
         script_count_max: section.number("script_count_max").value as usize,
         script_bytes_max: section.number("script_bytes_max").value as usize,
         subscriptions_max: section.number("subscriptions_max").value as usize,

@@ -92,7 +92,8 @@ fn an_empty_file_is_the_embedded_default() {
         (backend.inflight_bytes_max, backend.inflight_max, backend.reply_bytes_max),
         (64 << 20, 100_000, 512 << 20)
     );
-    assert_eq!((backend.pinned_max, backend.pinned_idle_max), (1000, 50));
+    assert_eq!((backend.pool.max_active, backend.pool.max_idle), (100, 50));
+    assert_eq!((backend.pool.connect_timeout, backend.pool.wait), (ms(2000), ms(1000)));
     assert_eq!(backend.databases_max, 16);
     assert_eq!((backend.script_count_max, backend.script_bytes_max), (1000, 16 << 20));
     assert_eq!((backend.topology.interval, backend.topology.min_interval), (ms(10_000), ms(200)));
@@ -281,12 +282,21 @@ p.yaml:37: backends.main.cluster.address_map[\"172.17.0.2\"]: the announced addr
 p.yaml:37: backends.main.cluster.address_map[\"172.17.0.2\"] = 127.0.0.1:0: port 0 cannot be connected to; allowed: host:port
 p.yaml:38: backends.main.retry = fast: a single value stands where keys below it should
 p.yaml:39: backends.main.reconnect.backoff_ms = 6000: above backoff_max_ms (5000, the default); allowed: at most 5000; or raise backoff_max_ms
-p.yaml:40: backends.main.connect_timeout: unknown key; allowed: bundled, cluster, primary, sentinel, fixed, connections_per_node, connect_timeout_ms, request_timeout_ms, stall_timeout_ms, reconnect, retry, failover_hold_ms, failover_hold_requests_max, failover_hold_bytes_max, inflight_bytes_max, inflight_max, reply_bytes_max, pinned_max, pinned_idle_max, script_count_max, script_bytes_max, subscriptions_max, tracking_keys_max, tracking_bytes_max, monitor_per_second, databases_max, unknown_commands, topology, lag; did you mean 'connect_timeout_ms'?
+p.yaml:40: backends.main.connect_timeout: unknown key; allowed: bundled, cluster, primary, sentinel, fixed, connections_per_node, connect_timeout_ms, request_timeout_ms, stall_timeout_ms, reconnect, retry, failover_hold_ms, failover_hold_requests_max, failover_hold_bytes_max, inflight_bytes_max, inflight_max, reply_bytes_max, pool, script_count_max, script_bytes_max, subscriptions_max, tracking_keys_max, tracking_bytes_max, monitor_per_second, databases_max, unknown_commands, topology, lag; did you mean 'connect_timeout_ms'?
 p.yaml:43: backends.other.bundled.node_port = 65535: 6 nodes from this port on would need ports up to 65540, and 65535 is the last; choose a lower node_port, or fewer nodes
 p.yaml:44: backends.third: it is not said what it is; allowed: exactly one of bundled, cluster, primary, sentinel, fixed; write 'bundled: {}' for nodes inside this process
 p.yaml:45: backends.other: given twice, first on line 41; choose another name
 p.yaml:48: backends.fourth.cluster.seeds: it has to be given; allowed: a list of host:port, like [10.0.0.1:6379, redis-1:6379]; give the address of at least one node";
     assert_lines(&problems(text), wanted);
+}
+
+#[test]
+fn keys_of_earlier_versions_are_told_their_new_names() {
+    for (old, new) in [("pinned_max", "pool.max_active"), ("pinned_idle_max", "pool.max_idle")] {
+        let told = problems(&format!("backends: {{ m: {{ bundled: {{}}, {old}: 5 }} }}"));
+        assert!(told.contains(&format!("backends.m.{old}: unknown key")), "{told}");
+        assert!(told.trim_end().ends_with(&format!("it is {new} now")), "{told}");
+    }
 }
 
 /// One mistake, one finding, one line of text for it.
@@ -443,7 +453,7 @@ fn single_mistakes() {
         ),
         (
             "backends: { m: { bundld: {} } }",
-            "1: backends.m.bundld: unknown key; allowed: bundled, cluster, primary, sentinel, fixed, connections_per_node, connect_timeout_ms, request_timeout_ms, stall_timeout_ms, reconnect, retry, failover_hold_ms, failover_hold_requests_max, failover_hold_bytes_max, inflight_bytes_max, inflight_max, reply_bytes_max, pinned_max, pinned_idle_max, script_count_max, script_bytes_max, subscriptions_max, tracking_keys_max, tracking_bytes_max, monitor_per_second, databases_max, unknown_commands, topology, lag; did you mean 'bundled'?",
+            "1: backends.m.bundld: unknown key; allowed: bundled, cluster, primary, sentinel, fixed, connections_per_node, connect_timeout_ms, request_timeout_ms, stall_timeout_ms, reconnect, retry, failover_hold_ms, failover_hold_requests_max, failover_hold_bytes_max, inflight_bytes_max, inflight_max, reply_bytes_max, pool, script_count_max, script_bytes_max, subscriptions_max, tracking_keys_max, tracking_bytes_max, monitor_per_second, databases_max, unknown_commands, topology, lag; did you mean 'bundled'?",
         ),
         (
             "backends: { m: { cluster: { seeds: h:1 } } }",

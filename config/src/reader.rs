@@ -87,6 +87,9 @@ impl<'f> Reader<'f> {
     }
 }
 
+/// Keys of earlier versions, and what has their meaning now.
+const RENAMED: [(&str, &str); 2] = [("pinned_max", "pool.max_active"), ("pinned_idle_max", "pool.max_idle")];
+
 /// One section of the file, seen through the table.
 pub(crate) struct Section<'r> {
     pub reader: &'r Reader<'r>,
@@ -130,6 +133,9 @@ impl<'r> Section<'r> {
             .allowed(self.names().collect::<Vec<_>>().join(", "));
         if name == "<<" {
             return problem.suggest("merging with << is not supported; use an alias for the whole section");
+        }
+        if let Some((_, now)) = RENAMED.iter().find(|(old, _)| *old == name) {
+            return problem.suggest(format!("it is {now} now"));
         }
         if let Some(meant) = meant {
             return problem.suggest(did_you_mean(meant));

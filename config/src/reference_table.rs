@@ -377,18 +377,7 @@ pub const SECTIONS: &[Section] = &[
                 Is("512MiB"),
                 "Most bytes of one reply; a connection that exceeds it is closed.",
             ),
-            key(
-                "pinned_max",
-                Whole(1, 1_000_000),
-                Is("1000"),
-                "Connections of each worker that belong to one client for a while: after WATCH, and while a command blocks. As many more may wait for keys of several slots (`blocking_across_slots`).",
-            ),
-            key(
-                "pinned_idle_max",
-                Whole(0, 1_000_000),
-                Is("50"),
-                "How many of them are kept for the next client once they are free.",
-            ),
+            key("pool", Kind::Section, Nothing, "Connections of clients' own: WATCH and blocking commands."),
             key(
                 "script_count_max",
                 Whole(0, 1_000_000),
@@ -690,6 +679,26 @@ pub const SECTIONS: &[Section] = &[
                 Whole(0, 1_000_000),
                 Is("10"),
                 "Second attempts of each worker in a second, however little traffic there is.",
+            ),
+        ],
+    },
+    Section {
+        path: "backends.*.pool",
+        about: "What a client watches or waits for lives on a connection that it has for itself meanwhile. The numbers are those of one worker.",
+        keys: &[
+            key("max_active", Whole(1, 1_000_000), Is("100"), "Such connections, in use and free ones."),
+            key("max_idle", Whole(0, 100_000), Is("50"), "How many are kept for the next client."),
+            key(
+                "connect_timeout_ms",
+                Millis(1, 10 * MINUTE),
+                Is("2000"),
+                "From the start of a connect to a usable connection.",
+            ),
+            key(
+                "wait_ms",
+                Millis(0, HOUR),
+                Is("1000"),
+                "How long a client waits for one to be free, first come first served, before it gets an error; 0: not at all.",
             ),
         ],
     },

@@ -190,10 +190,8 @@ pub struct Backend {
     pub inflight_max: usize,
     /// Most bytes of one reply.
     pub reply_bytes_max: usize,
-    /// Connections of each worker that belong to one client for a while.
-    pub pinned_max: usize,
-    /// How many of them are kept for the next client.
-    pub pinned_idle_max: usize,
+    /// Connections that belong to one client for a while.
+    pub pool: Pool,
     /// Scripts remembered, at most.
     pub script_count_max: usize,
     /// Bytes of all scripts remembered, at most.
@@ -214,6 +212,19 @@ pub struct Backend {
     pub topology: TopologyRefresh,
     /// How the lag of replicas is known.
     pub lag: Lag,
+}
+
+/// Connections that belong to one client for a while; numbers are those of one worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// All of them, free ones included.
+    pub max_active: usize,
+    /// How many free ones are kept for the next client.
+    pub max_idle: usize,
+    /// From the start of a connect to a usable connection, handshake included.
+    pub connect_timeout: Duration,
+    /// How long a client waits for one.
+    pub wait: Duration,
 }
 
 /// What becomes of a command of which nobody has told where its keys are.

@@ -5,7 +5,7 @@
 
 mod backends;
 mod cells;
-mod files;
+pub mod files;
 mod idle;
 mod peers;
 mod report;

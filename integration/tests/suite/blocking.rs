@@ -264,12 +264,12 @@ fn blocked_clients(pointsman: &Pointsman, count: usize) -> Vec<Client> {
 fn t60_too_many_who_wait_are_told() {
     let cluster = Cluster::start(3, 0);
     let pointsman = Setup::cluster(cluster.addresses())
-        .with(|setup| setup.backend_extra.push("pinned_max: 5".into()))
+        .with(|setup| setup.backend_extra.push("pool: { max_active: 5, wait_ms: 100 }".into()))
         .start();
     let waiting = blocked_clients(&pointsman, 5);
     cluster.wait_for_blocked(5);
     let mut one_more = pointsman.client();
-    assert!(one_more.line("BLPOP t60 0").error().contains("pinned_max"));
+    assert!(one_more.line("BLPOP t60 0").error().contains("pool.max_active"));
     assert_eq!(one_more.line("SET t60:other 1"), Reply::ok(), "everything else goes on");
     drop(waiting);
     cluster.wait_for_blocked(0);

@@ -293,7 +293,7 @@ fn run_stage(stage: Stage) {
             .with(|setup| {
                 setup.request_timeout_ms = 15_000;
                 setup.listener_extra.extend(["client_limits:".into(), "  output_pause_bytes: 64KiB".into()]);
-                setup.backend_extra.push("pinned_idle_max: 1".into());
+                setup.backend_extra.push("pool: { max_idle: 1 }".into());
             })
             .allow(&["subscri", "confirm"])
             .start();

@@ -36,6 +36,7 @@ mod local_lines;
 mod monitor;
 mod order;
 mod pipelines;
+mod pool;
 mod primary;
 mod pubsub;
 mod redirect;

@@ -212,13 +212,13 @@ fn t44_a_watched_key_that_changes_aborts_the_transaction_every_time() {
 fn t49_t51_connections_of_ones_own_are_clean_bounded_and_given_back() {
     let cluster = Cluster::shared();
     let pointsman = Setup::cluster(cluster.addresses())
-        .with(|setup| setup.backend_extra.push("pinned_max: 2".into()))
+        .with(|setup| setup.backend_extra.push("pool: { max_active: 2, wait_ms: 100 }".into()))
         .start();
     let mut clients = [pointsman.client(), pointsman.client(), pointsman.client()];
     for client in &mut clients[..2] {
         assert_eq!(client.line("WATCH t49w"), Reply::ok());
     }
-    assert!(clients[2].line("WATCH t49w").error().contains("pinned_max"));
+    assert!(clients[2].line("WATCH t49w").error().contains("pool.max_active"));
     // The one who leaves makes room, and takes what it watched along.
     let [leaving, staying, mut waiting] = clients;
     drop(leaving);
@@ -256,7 +256,7 @@ fn t44_what_was_watched_in_another_protocol_is_not_relied_on() {
 fn t51_who_needs_room_does_not_cut_off_a_transaction_on_its_way() {
     let cluster = Cluster::start(3, 0);
     let pointsman = Setup::cluster(cluster.addresses())
-        .with(|setup| setup.backend_extra.push("pinned_max: 1".into()))
+        .with(|setup| setup.backend_extra.push("pool: { max_active: 1, wait_ms: 100 }".into()))
         .start();
     let (slow, elsewhere) = (key_on(0, 3, "t51", 0), key_on(1, 3, "t51", 0));
     let (mut executing, mut other) = (pointsman.client(), pointsman.client());
@@ -268,7 +268,7 @@ fn t51_who_needs_room_does_not_cut_off_a_transaction_on_its_way() {
         assert_eq!(executing.read(), Reply::ok());
         assert!(executing.read() == "+QUEUED\r\n");
         let reply = other.command(&["BLPOP", &elsewhere, "0.01"]);
-        assert!(reply == "*-1\r\n" || reply.error().contains("pinned_max"), "{reply}");
+        assert!(reply == "*-1\r\n" || reply.error().contains("pool.max_active"), "{reply}");
         let done = executing.read();
         assert!(!done.is_error(), "{done}");
         assert_eq!(done.elements()[0].int(), 20_000_000);

@@ -221,13 +221,13 @@ fn t59_t60_too_many_who_wait_are_told() {
     let pointsman = polling(&cluster)
         .with(|setup| {
             setup.workers = 1;
-            setup.backend_extra.push("pinned_max: 3".into());
+            setup.backend_extra.push("pool: { max_active: 3, wait_ms: 100 }".into());
         })
         .start();
     let waiting = waiters(&pointsman, 3);
     wait_for_vigils(&pointsman, 3);
     let mut one_more = pointsman.client();
-    assert!(one_more.line("BLPOP t59m:a t59m:b 0").error().contains("pinned_max"));
+    assert!(one_more.line("BLPOP t59m:a t59m:b 0").error().contains("pool.max_active"));
     drop(waiting);
     wait_for_vigils(&pointsman, 0);
     assert!(one_more.line("BLPOP t59m:a t59m:b 0.05") == "*-1\r\n");

@@ -92,6 +92,14 @@ pub struct WorkerCounters {
     pub retries_denied: Counter,
     /// Connections that belong to one client for a while, or wait for the next.
     pub pinned: Counter,
+    /// Those of them that wait for the next client.
+    pub pool_idle: Counter,
+    /// 1 while more than four fifths of what there may be are in use.
+    pub pool_crowded: Counter,
+    /// Clients that wait for one.
+    pub pool_waiting: Counter,
+    /// Time that clients have waited for one, in microseconds.
+    pub pool_waited_us: Counter,
     /// Requests refused because nobody knows their command.
     pub unknown_refused: Counter,
     /// Requests that went by what the nodes announce of their command.

@@ -174,6 +174,25 @@ fn workers(status: &Status, families: &mut Vec<MetricFamily>) {
         ),
         &|c| c.pinned.get(),
     );
+    add((gauge, "pointsman_pool_idle_connections", "Those of them that wait for the next client."), &|c| {
+        c.pool_idle.get()
+    });
+    add(
+        (gauge, "pointsman_pool_crowded_workers", "Workers that use more than 80 % of pool.max_active."),
+        &|c| c.pool_crowded.get(),
+    );
+    add(
+        (gauge, "pointsman_pool_waiting_clients", "Clients that wait for a connection of their own."),
+        &|c| c.pool_waiting.get(),
+    );
+    add(
+        (
+            counter,
+            "pointsman_pool_waited_milliseconds_total",
+            "Time that clients have waited for a connection of their own.",
+        ),
+        &|c| c.pool_waited_us.get() / 1000,
+    );
     add(
         (
             gauge,

@@ -34,16 +34,12 @@ const BUDGET_PAUSE: Duration = Duration::from_millis(10);
 pub async fn run(router: SharedRouter, id: usize) {
     let mut failures: u8 = 0;
     loop {
-        let Some((context, address, lane)) = facts(&router, id) else { return };
+        let Some((context, address, lane, timeout)) = facts(&router, id) else { return };
         while context.dials.check().is_err() {
             tokio::time::sleep(BUDGET_PAUSE).await;
         }
-        let dialled =
-            tokio::time::timeout(context.config.connect_timeout, open(&router, id, &context, &address, lane))
-                .await;
-        match dialled
-            .unwrap_or_else(|_| Err(format!("no connection within {:?}", context.config.connect_timeout)))
-        {
+        let dialled = tokio::time::timeout(timeout, open(&router, id, &context, &address, lane)).await;
+        match dialled.unwrap_or_else(|_| Err(format!("no connection within {timeout:?}"))) {
             // Given up while it was dialled: what waits on it must not be sent any more.
             Ok(_) if is_given_up(&router, id) => return router.borrow_mut().pin_lost(id),
             Ok(dialled) => {
@@ -115,11 +111,13 @@ pub async fn run(router: SharedRouter, id: usize) {
     }
 }
 
-fn facts(router: &SharedRouter, id: usize) -> Option<(Arc<BackendContext>, HostPort, Lane)> {
+fn facts(router: &SharedRouter, id: usize) -> Option<(Arc<BackendContext>, HostPort, Lane, Duration)> {
     let mut router = router.borrow_mut();
     let context = router.context.clone();
     let connection = router.connection(id)?;
-    Some((context, connection.address.clone(), connection.lane))
+    let timeout =
+        if connection.pinned { context.config.pool.connect_timeout } else { context.config.connect_timeout };
+    Some((context, connection.address.clone(), connection.lane, timeout))
 }
 
 fn is_given_up(router: &SharedRouter, id: usize) -> bool {

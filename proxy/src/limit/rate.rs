@@ -330,7 +330,7 @@ pub struct Asked<'a> {
 impl Rates {
     /// Counts a request, or writes to `refused` why it may not come now.
     pub fn ask(&mut self, asked: &Asked<'_>, refused: &mut Vec<u8>) {
-        if self.charged.take() == Some(asked.ticket) {
+        if self.charged == Some(asked.ticket) {
             return;
         }
         let mut begun = 0u16;

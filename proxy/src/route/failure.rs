@@ -123,7 +123,7 @@ impl fmt::Display for Failure {
                 "ERR the proxy is overloaded: too many requests wait for this shard; the command was not sent"
             }
             FailureKind::TooManyPins => {
-                "ERR the proxy is overloaded: too many clients watch keys or wait in blocking commands (pinned_max); the command was not sent"
+                "ERR the proxy is overloaded: too many clients watch keys or wait in blocking commands (pool.max_active); the command was not sent"
             }
             FailureKind::NoTransactions => {
                 "EXECABORT Transaction discarded because the shard does not let the proxy's own user say MULTI and EXEC; its operator must allow both"

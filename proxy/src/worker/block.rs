@@ -12,6 +12,7 @@
 //! that put elsewhere what they take ([`moves`]): they are told that their fate is unknown.
 
 use super::dispatch::Step;
+use super::pin::Turn;
 use super::router::Router;
 use crate::backend::connection::{ClientKey, Request, Traits};
 use crate::route::failure::FailureKind;
@@ -120,6 +121,15 @@ impl Router {
         if client.in_flight > 0 {
             return self.wait(key);
         }
+        match self.pin_turn(key) {
+            Turn::Now => {}
+            Turn::Later => return self.wait(key),
+            Turn::Never => {
+                self.fail_at_once(key, FailureKind::TooManyPins);
+                return Step::Done;
+            }
+        }
+        let Some(client) = self.client_mut(key) else { return Step::Close };
         let request = Request {
             client: key,
             ticket: client.replies.open(),

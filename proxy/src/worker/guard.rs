@@ -43,7 +43,7 @@ impl Router {
         let (resp3, database) = (client.resp3, client.database);
         let Some(guarded) = client.guarded.take() else { return };
         // Each has its first block on its way, and is forgotten with the answer, which comes or fails in time.
-        if self.left_guards.len() < self.context.config.pinned_max {
+        if self.left_guards.len() < self.context.config.pool.max_active {
             self.left_guards.insert(key, LeftGuard { blocks: guarded.blocks, resp3, database });
         }
     }

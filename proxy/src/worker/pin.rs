@@ -12,6 +12,7 @@ use crate::backend::connection::{ClientKey, Connection, Phase};
 use crate::backend::dial;
 use crate::backend::lanes::Lane;
 use pointsman_protocol::{HostPort, Slot};
+use std::collections::VecDeque;
 
 /// The connections of a router that belong to single clients, and those that wait for the next.
 #[derive(Debug, Default)]
@@ -20,7 +21,23 @@ pub struct Pins {
     idle: Vec<usize>,
     /// All of them.
     count: usize,
+    /// Clients that wait for one, and since when; who came first comes first. None is there twice.
+    waiting: VecDeque<(ClientKey, u64)>,
 }
+
+/// Whether a client may have a connection of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// There is one for it.
+    Now,
+    /// Its request is to be looked at again.
+    Later,
+    /// It has waited for long enough.
+    Never,
+}
+
+/// Share of the connections in use, in percent, from which on there are called too few of them.
+const CROWDED_PERCENT: usize = 80;
 
 /// What a client keeps with the connection of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +74,7 @@ impl Router {
             self.connections[id].holder = holder;
             return Some(id);
         }
-        if self.pins.count >= self.context.config.pinned_max {
+        if self.pins.count >= self.context.config.pool.max_active {
             // A free one to another node makes room.
             let id = *self.pins.idle.iter().find(|id| free(id).is_some())?;
             self.close_connection(id, "another client needs its place");
@@ -75,14 +92,86 @@ impl Router {
         Some(id)
     }
 
+    /// Whether it is a client's turn to have a connection of its own. If not, it is woken when it may be; on
+    /// [`Turn::Now`] [`Self::take_pin`] finds one in the same turn.
+    pub(super) fn pin_turn(&mut self, key: ClientKey) -> Turn {
+        let (now, pool) = (self.now, self.context.config.pool);
+        let place = self.pins.waiting.iter().position(|(waiting, _)| *waiting == key);
+        let first = place.map_or(self.pins.waiting.is_empty(), |place| place == 0);
+        if first && self.has_free_pin() {
+            self.leave_pin_queue(key);
+            return Turn::Now;
+        }
+        match place.and_then(|place| self.pins.waiting.get(place)) {
+            Some((_, since)) if now.saturating_sub(*since) < Self::micros(pool.wait) => Turn::Later,
+            None if !pool.wait.is_zero() => {
+                self.pins.waiting.push_back((key, now));
+                self.counters.pool_waiting.set(self.pins.waiting.len() as u64);
+                Turn::Later
+            }
+            _ => {
+                self.leave_pin_queue(key);
+                Turn::Never
+            }
+        }
+    }
+
+    /// True if [`Self::take_pin`] would find one.
+    fn has_free_pin(&self) -> bool {
+        let free = |id: &usize| self.connections.get(*id).is_some_and(|connection| connection.waiting() == 0);
+        self.pins.count < self.context.config.pool.max_active || self.pins.idle.iter().any(free)
+    }
+
+    /// A client waits for a connection no more.
+    pub(super) fn leave_pin_queue(&mut self, key: ClientKey) {
+        let Some(place) = self.pins.waiting.iter().position(|(waiting, _)| *waiting == key) else { return };
+        if let Some((_, since)) = self.pins.waiting.remove(place) {
+            self.counters.pool_waited_us.add(self.now.saturating_sub(since));
+        }
+        self.counters.pool_waiting.set(self.pins.waiting.len() as u64);
+        self.wake_pin_queue();
+    }
+
+    /// Has those that wait for a connection look again: the first if there may be one, and who has waited for long
+    /// enough. Also called with each tick, since a connection may become clean without a word.
+    pub(super) fn wake_pin_queue(&mut self) {
+        let patience = Self::micros(self.context.config.pool.wait);
+        let free = self.has_free_pin();
+        let mut wake = Vec::new();
+        for (place, (key, since)) in self.pins.waiting.iter().enumerate() {
+            if self.now.saturating_sub(*since) >= patience || (place == 0 && free) {
+                wake.push(*key);
+            } else if place > 0 {
+                break;
+            }
+        }
+        for key in wake {
+            if let Some(client) = self.client_mut(key) {
+                client.paused = false;
+                client.wake();
+            }
+        }
+    }
+
+    /// Tells how many there are.
+    pub(super) fn count_pins(&mut self) {
+        let (count, idle) = (self.pins.count, self.pins.idle.len());
+        let crowded =
+            count.saturating_sub(idle) * 100 > self.context.config.pool.max_active * CROWDED_PERCENT;
+        self.counters.pinned.set(count as u64);
+        self.counters.pool_idle.set(idle as u64);
+        self.counters.pool_crowded.set(u64::from(crowded));
+    }
+
     /// Hands a connection back that has nothing of its client any more, or will not have once what is
     /// on it has been answered.
     pub(super) fn release_pin(&mut self, id: usize) {
-        let keep = self.pins.idle.len() < self.context.config.pinned_idle_max;
+        let keep = self.pins.idle.len() < self.context.config.pool.max_idle;
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.holder = ClientKey::NOBODY;
         if keep && connection.phase == Phase::Ready && !connection.retiring && connection.close.is_none() {
             self.pins.idle.push(id);
+            self.wake_pin_queue();
         } else {
             // It goes once nothing waits on it any more.
             connection.retiring = true;
@@ -185,5 +274,6 @@ impl Router {
         self.pins.idle.retain(|idle| *idle != id);
         self.pins.count = self.pins.count.saturating_sub(1);
         self.counters.pinned.set(self.pins.count as u64);
+        self.wake_pin_queue();
     }
 }

@@ -61,7 +61,7 @@ pub struct Router {
     pub(super) pins: Pins,
     /// Clients that wait for keys of several slots.
     pub(super) vigils: usize,
-    /// Transactions over several slots whose clients have gone, at most `pinned_max`.
+    /// Transactions over several slots whose clients have gone, at most `pool.max_active`.
     pub(super) left_guards: HashMap<ClientKey, LeftGuard>,
     /// The lanes of each node of the snapshot.
     pub(super) nodes: Vec<NodeLanes>,
@@ -253,6 +253,7 @@ impl Router {
     /// Forgets a client whose task ends; replies that still come for it are thrown away.
     pub fn remove_client(&mut self, key: ClientKey) {
         if self.client_mut(key).is_some() {
+            self.leave_pin_queue(key);
             self.close_pin_of(key);
             self.leave_guarded(key);
             self.leave_vigil(key);

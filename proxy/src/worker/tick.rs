@@ -65,6 +65,8 @@ impl Router {
         if self.pause.is_some_and(|pause| self.now >= pause.until) {
             self.end_pause();
         }
+        self.wake_pin_queue();
+        self.count_pins();
         self.tick_subscriptions();
         self.tick_watch();
         if self.draining {

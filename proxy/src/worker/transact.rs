@@ -1,7 +1,7 @@
 //! MULTI, EXEC, DISCARD, and what comes in between; see [`crate::client::transaction`].
 
 use super::dispatch::Step;
-use super::pin::{Pin, UNWATCH};
+use super::pin::{Pin, Turn, UNWATCH};
 use super::router::Router;
 use crate::admin::counters::Outcome;
 use crate::backend::connection::{ClientKey, Phase, Request, Traits};
@@ -103,7 +103,11 @@ impl Router {
                 };
                 let node = self.snapshot.topology.shard(shard).primary;
                 let address = self.snapshot.topology.node(node).address.clone();
-                self.take_pin(address, resp3, key)
+                match self.pin_turn(key) {
+                    Turn::Later => return self.wait(key),
+                    Turn::Never => None,
+                    Turn::Now => self.take_pin(address, resp3, key),
+                }
             }
         };
         let Some(id) = connection else {

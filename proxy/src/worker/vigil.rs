@@ -51,7 +51,7 @@ impl Router {
                 return Step::Done;
             }
         };
-        if self.vigils >= self.context.config.pinned_max {
+        if self.vigils >= self.context.config.pool.max_active {
             self.fail_at_once(key, FailureKind::TooManyPins);
             return Step::Done;
         }
