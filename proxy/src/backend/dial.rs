@@ -72,6 +72,9 @@ pub async fn run(router: SharedRouter, id: usize) {
                 }
                 let next = if answered { Phase::Connecting } else { Phase::Down };
                 router.connection_lost(id, next);
+                if !answered {
+                    router.note_unreachable(id);
+                }
                 router.context.snapshots.request_refresh("connection_lost");
             }
             Err(reason) => {
@@ -87,6 +90,7 @@ pub async fn run(router: SharedRouter, id: usize) {
                     tracing::warn!(node = %address, reason, "a node cannot be reached; trying again");
                 }
                 router.connection_lost(id, Phase::Down);
+                router.note_unreachable(id);
                 router.context.snapshots.request_refresh("connect_failed");
             }
         }
@@ -304,6 +308,7 @@ impl ReadingSide {
         };
         self.inbound.consume(at, scratch);
         if let Some(connection) = router.connection(self.id) {
+            connection.mid_reply = !self.inbound.is_empty();
             connection.release();
         }
         scanned
