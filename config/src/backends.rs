@@ -295,7 +295,7 @@ fn login(section: &Section<'_>, outside: &Outside<'_>) -> Login {
 }
 
 /// The entries of a list that has to be given and may not be empty; `empty` and `way_out` say so.
-fn list<'r>(section: &Section<'r>, name: &str, empty: &str, way_out: &str) -> Option<&'r [Node]> {
+pub(crate) fn list<'r>(section: &Section<'r>, name: &str, empty: &str, way_out: &str) -> Option<&'r [Node]> {
     let Some(entry) = section.entry(name) else {
         if section.lacks(name) {
             let mut problem =

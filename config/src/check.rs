@@ -10,6 +10,7 @@ use pointsman_protocol::HostPort;
 
 use crate::addresses::{self, Claim, Endpoints};
 use crate::backends;
+use crate::limits as rate_limits;
 use crate::problem::Problem;
 use crate::reader::{Reader, Section, Value};
 use crate::secret::Secret;
@@ -188,6 +189,8 @@ fn listener(
         advertise: advertise.value,
         siblings: siblings.value,
         limits: limits(&section.child("client_limits", "listeners[].client_limits")),
+        rate_limits: rate_limits::read(section),
+        limits_keys_max: section.number("limits_keys_max").value as usize,
     };
     (listener, name.line)
 }

@@ -258,9 +258,9 @@ p.yaml:4: log.level = inof: 'inof' is no log level; allowed: off, error, warn, i
 p.yaml:7: drain_timeout_ms = 5s: the unit is part of the key, so the value is a plain number of milliseconds; allowed: whole milliseconds from 0 to 3600000; write 5000
 p.yaml:9: listeners[0].listen = localhost:6379: not an address to listen on; allowed: an IP address and a port, like 127.0.0.1:6379 or \"[::1]:6379\"; write 127.0.0.1:6379
 p.yaml:10: listeners[0].backend = mian: there is no such backend; allowed: main, other, third, fourth; did you mean 'main'?
-p.yaml:11: listeners[0].raeds: unknown key; allowed: listen, name, backend, password, password_env, password_file, reads, max_lag_bytes, max_lag_ms, monitor, cross_slot, cross_slot_bytes_max, cross_slot_worker_bytes_max, multi_across_slots, blocking_across_slots, blocking_poll_ms, cluster_facade, advertise, siblings, client_limits; did you mean 'reads'?
-p.yaml:12: listeners[0].inflight_max: unknown key; allowed: listen, name, backend, password, password_env, password_file, reads, max_lag_bytes, max_lag_ms, monitor, cross_slot, cross_slot_bytes_max, cross_slot_worker_bytes_max, multi_across_slots, blocking_across_slots, blocking_poll_ms, cluster_facade, advertise, siblings, client_limits; 'inflight_max' belongs under client_limits
-p.yaml:13: listeners[0].pasword: unknown key; allowed: listen, name, backend, password, password_env, password_file, reads, max_lag_bytes, max_lag_ms, monitor, cross_slot, cross_slot_bytes_max, cross_slot_worker_bytes_max, multi_across_slots, blocking_across_slots, blocking_poll_ms, cluster_facade, advertise, siblings, client_limits; did you mean 'password'?
+p.yaml:11: listeners[0].raeds: unknown key; allowed: listen, name, backend, password, password_env, password_file, reads, max_lag_bytes, max_lag_ms, monitor, cross_slot, cross_slot_bytes_max, cross_slot_worker_bytes_max, multi_across_slots, blocking_across_slots, blocking_poll_ms, cluster_facade, advertise, siblings, client_limits, limits, limits_keys_max; did you mean 'reads'?
+p.yaml:12: listeners[0].inflight_max: unknown key; allowed: listen, name, backend, password, password_env, password_file, reads, max_lag_bytes, max_lag_ms, monitor, cross_slot, cross_slot_bytes_max, cross_slot_worker_bytes_max, multi_across_slots, blocking_across_slots, blocking_poll_ms, cluster_facade, advertise, siblings, client_limits, limits, limits_keys_max; 'inflight_max' belongs under client_limits
+p.yaml:13: listeners[0].pasword: unknown key; allowed: listen, name, backend, password, password_env, password_file, reads, max_lag_bytes, max_lag_ms, monitor, cross_slot, cross_slot_bytes_max, cross_slot_worker_bytes_max, multi_across_slots, blocking_across_slots, blocking_poll_ms, cluster_facade, advertise, siblings, client_limits, limits, limits_keys_max; did you mean 'password'?
 p.yaml:14: listeners[1].backend: it has to be given, because there are 4 backends; allowed: main, other, third, fourth
 p.yaml:14: listeners[1].listen = 127.0.0.1:6379: admin.listen (line 6) takes 127.0.0.1:6379 already; choose another port for one of them
 p.yaml:15: listeners[1].listen: given twice, first on line 14; keep one of them
@@ -389,7 +389,7 @@ fn single_mistakes() {
         ),
         (
             "listeners: [{ lisen: 127.0.0.1:9180 }]",
-            "1: listeners[0].lisen: unknown key; allowed: listen, name, backend, password, password_env, password_file, reads, max_lag_bytes, max_lag_ms, monitor, cross_slot, cross_slot_bytes_max, cross_slot_worker_bytes_max, multi_across_slots, blocking_across_slots, blocking_poll_ms, cluster_facade, advertise, siblings, client_limits; did you mean 'listen'?",
+            "1: listeners[0].lisen: unknown key; allowed: listen, name, backend, password, password_env, password_file, reads, max_lag_bytes, max_lag_ms, monitor, cross_slot, cross_slot_bytes_max, cross_slot_worker_bytes_max, multi_across_slots, blocking_across_slots, blocking_poll_ms, cluster_facade, advertise, siblings, client_limits, limits, limits_keys_max; did you mean 'listen'?",
         ),
         (
             "listeners: [{ cluster_facade: yes }]",

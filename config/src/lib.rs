@@ -9,6 +9,7 @@
 mod addresses;
 mod backends;
 mod check;
+mod limits;
 mod overrides;
 mod problem;
 mod reader;
@@ -23,6 +24,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+pub use limits::{LIMITS_MAX, Limit, LimitPer, Scope};
 pub use overrides::{AdminOverride, Overrides};
 pub use problem::{Place, Problem, Problems};
 pub use secret::Secret;

@@ -30,6 +30,12 @@ fn file_with(section: &str, name: &str, value: &str) -> String {
         "log" | "admin" => format!("{section}: {{ {line} }}"),
         "listeners[]" => format!("listeners: [{{ {line} }}]"),
         "listeners[].client_limits" => format!("listeners: [{{ client_limits: {{ {line} }} }}]"),
+        "listeners[].limits[]" => {
+            let others = [("name", "n"), ("requests_per_second", "7")];
+            let others = others.iter().filter(|(key, _)| *key != name);
+            let others: String = others.map(|(key, value)| format!("{key}: {value}, ")).collect();
+            format!("listeners: [{{ limits: [{{ {others}{line} }}] }}]")
+        }
         "backends.*" if ["bundled", "cluster", "primary", "sentinel", "fixed"].contains(&name) => {
             format!("backends: {{ main: {{ {line} }} }}")
         }
@@ -96,6 +102,7 @@ fn candidates(key: &Key) -> Vec<String> {
         Kind::Listen => texts(&["127.0.0.1:20001"]),
         Kind::Address => texts(&["'other:1'"]),
         Kind::Addresses => texts(&["['other:1']"]),
+        Kind::Names if key.name == "commands" => texts(&["[get]"]),
         Kind::Names => texts(&["[other]"]),
         Kind::AddressMap => texts(&["{ 'a:1': 'b:2' }"]),
         Kind::SectionOrOff => texts(&["off"]),
@@ -120,6 +127,7 @@ fn each_key_is_read_and_changes_what_the_program_sees() {
             "backends.*.sentinel" | "backends.*.sentinel.login" => {
                 parse(&file_with("backends.*.sentinel", "groups", "[g]")).unwrap()
             }
+            "listeners[].limits[]" => parse(&file_with(section, "name", "n")).unwrap(),
             "backends.*.fixed" if key.name == "shards" => Config::embedded_default(),
             "backends.*.fixed" => parse(&file_with(section, key.name, "")).unwrap(),
             "backends.*.fixed.shards[]" => {

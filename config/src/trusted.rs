@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use pointsman_protocol::HostPort;
 
+use crate::limits::Limit;
 use crate::secret::Secret;
 
 /// Everything the proxy is told.
@@ -84,6 +85,10 @@ pub struct Listener {
     pub siblings: Vec<HostPort>,
     /// What one client may make us hold.
     pub limits: ClientLimits,
+    /// What clients may ask for in a while; mostly none.
+    pub rate_limits: Vec<Limit>,
+    /// Addresses whose use of a limit is remembered, at most, of each limit.
+    pub limits_keys_max: usize,
 }
 
 /// Set algebra over several slots.

@@ -35,7 +35,13 @@ impl RedisServer {
     /// A replica of `primary`, in step with it; `options` are more of redis-server's.
     #[track_caller]
     pub fn replica_of(primary: &RedisServer, options: &[&str]) -> RedisServer {
-        let port = primary.port().to_string();
+        RedisServer::replica_at(primary.port(), options)
+    }
+
+    /// A replica of the primary that is reached through this port: its own, or that of a [`crate::Relay`] to it.
+    #[track_caller]
+    pub fn replica_at(port: u16, options: &[&str]) -> RedisServer {
+        let port = port.to_string();
         let mut all = vec!["--replicaof", "127.0.0.1", &port];
         all.extend(options);
         let replica = RedisServer::with_options(&all);

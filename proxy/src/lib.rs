@@ -16,6 +16,7 @@ pub mod bundled;
 pub mod cli;
 pub mod client;
 pub mod health;
+pub mod limit;
 pub mod logging;
 pub mod process;
 pub mod pubsub;

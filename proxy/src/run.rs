@@ -8,6 +8,7 @@ use crate::client::local::info;
 use crate::health::census::{self, Census};
 use crate::health::commands::{self, Commands};
 use crate::health::lag;
+use crate::limit::rate::Throttle;
 use crate::shutdown::Drain;
 use crate::topology::groups;
 use crate::topology::publish::Published;
@@ -53,8 +54,14 @@ pub fn run(config: Config, file: Option<&Path>) -> Result<(), String> {
         )));
         statuses.push(BackendStatus { name, published, refreshes });
     }
-    let plans: Vec<ListenerPlan> =
-        config.listeners.iter().map(|listener| ListenerPlan { config: listener.clone() }).collect();
+    let plans: Vec<ListenerPlan> = config
+        .listeners
+        .iter()
+        .map(|listener| ListenerPlan {
+            config: listener.clone(),
+            throttle: Arc::new(Throttle::new(&listener.rate_limits, listener.limits_keys_max)),
+        })
+        .collect();
     let workers = (0..config.workers)
         .map(|index| worker::start(index, plans.clone(), contexts.clone()))
         .collect::<Result<Vec<WorkerHandle>, _>>()
@@ -80,7 +87,8 @@ pub fn run(config: Config, file: Option<&Path>) -> Result<(), String> {
     for (index, (listener, socket)) in config.listeners.iter().zip(sockets.listeners).enumerate() {
         server.add_service(Acceptor::new(index, listener, socket, workers.clone(), accepting.clone()));
     }
-    let status = Arc::new(Status { registry, backends: statuses, accepting: accepting.clone() });
+    let throttles = plans.iter().map(|plan| (plan.config.name.clone(), plan.throttle.clone())).collect();
+    let status = Arc::new(Status { registry, backends: statuses, throttles, accepting: accepting.clone() });
     if let Some(socket) = sockets.admin {
         let admin = AdminService::new(status, socket)
             .map_err(|error| format!("the admin port cannot be served: {error}"))?;

@@ -1,11 +1,11 @@
 //! Real redis-servers and clusters.
 
-use pointsman_integration::eventually::{check, eventually};
+use pointsman_integration::eventually::{check, eventually, throughout};
 use pointsman_integration::mover::{during, slots_of};
-use pointsman_integration::{Client, Cluster, Random, RedisServer, Reply};
+use pointsman_integration::{Client, Cluster, Random, RedisServer, Relay, Reply};
 use pointsman_protocol::Slot;
 use std::io::ErrorKind;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[test]
 fn a_standalone_server_answers_dies_and_comes_back() {
@@ -114,4 +114,36 @@ fn redis_cli_reshards_and_the_mover_moves() {
         eventually("three moves", || check(moves.done() >= 3, moves.done()));
     });
     cluster.wait_until_agreed();
+}
+
+#[test]
+fn a_relay_delays_what_a_replica_gets_holds_it_and_cuts_it_off() {
+    let primary = RedisServer::standalone();
+    let relay = Relay::start(primary.address());
+    let replica = RedisServer::replica_at(relay.port(), &[]);
+    let arrives = |value: &str| {
+        assert_eq!(primary.command(&["SET", "k", value]), Reply::ok());
+        let written = Instant::now();
+        eventually("the replica has it", || {
+            let reply = replica.command(&["GET", "k"]);
+            check(reply == Reply::bulk(value), reply)
+        });
+        written.elapsed()
+    };
+    arrives("at once");
+    relay.delay(Duration::from_millis(300));
+    let late = arrives("late");
+    // The moment is taken after the write, a little later than the relay has it.
+    assert!(late > Duration::from_millis(280), "{late:?}");
+    relay.delay(Duration::ZERO);
+    relay.hold(true);
+    primary.command(&["SET", "k", "held"]);
+    throughout(Duration::from_millis(100), "nothing passes", || {
+        let reply = replica.command(&["GET", "k"]);
+        check(reply == Reply::bulk("late"), reply)
+    });
+    relay.hold(false);
+    relay.cut();
+    replica.wait_until_linked();
+    arrives("after all");
 }

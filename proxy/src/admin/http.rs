@@ -3,6 +3,7 @@
 
 use super::counters::Registry;
 use super::metrics;
+use crate::limit::rate::Throttle;
 use crate::topology::publish::Published;
 use crate::topology::refresh::RefreshCounters;
 use async_trait::async_trait;
@@ -38,6 +39,8 @@ pub struct Status {
     pub registry: Arc<Registry>,
     /// All backends.
     pub backends: Vec<BackendStatus>,
+    /// The limits of listeners, by their names.
+    pub throttles: Vec<(String, Arc<Throttle>)>,
     /// False once the process drains.
     pub accepting: Arc<AtomicBool>,
 }

@@ -14,6 +14,7 @@ pub fn page(status: &Status) -> Vec<u8> {
     workers(status, &mut families);
     nodes(status, &mut families);
     topologies(status, &mut families);
+    limits(status, &mut families);
     let mut page = Vec::new();
     // Writing to memory fails only for a family without metrics, and none is without.
     if let Err(error) = TextEncoder::new().encode(&families, &mut page) {
@@ -335,6 +336,28 @@ fn workers(status: &Status, families: &mut Vec<MetricFamily>) {
         ),
         &|c| c.monitor_dropped.get(),
     );
+}
+
+fn limits(status: &Status, families: &mut Vec<MetricFamily>) {
+    let mut refused = Family::new(
+        MetricType::COUNTER,
+        "pointsman_throttled_total",
+        "Requests refused because of a limit of their listener.",
+    );
+    let mut keys = Family::new(
+        MetricType::GAUGE,
+        "pointsman_limit_addresses",
+        "Addresses whose use of a limit is remembered.",
+    );
+    for (listener, throttle) in &status.throttles {
+        for rule in throttle.rules() {
+            let labels = [("listener", listener.as_str()), ("limit", rule.limit.name.as_str())];
+            refused.add(&labels, rule.refused() as f64);
+            keys.add(&labels, rule.keys() as f64);
+        }
+    }
+    refused.into(families);
+    keys.into(families);
 }
 
 fn nodes(status: &Status, families: &mut Vec<MetricFamily>) {

@@ -386,6 +386,11 @@ impl Replies {
         self.queue.len()
     }
 
+    /// The first place that is not answered in its order yet, and the one that the next request will have.
+    pub fn span(&self) -> (Ticket, Ticket) {
+        (Ticket(self.head), Ticket(self.head.wrapping_add(self.queue.len() as u32)))
+    }
+
     /// True if every request was answered and every byte written.
     pub fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.out.is_empty()

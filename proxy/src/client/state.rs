@@ -4,6 +4,7 @@ use super::replies::{Replies, Ticket};
 use super::transaction::Transaction;
 use super::vigil::Vigil;
 use super::written::Written;
+use crate::limit::rate::{Rates, Throttle};
 use crate::pubsub::wire;
 use crate::tracking::mode::Tracking;
 use crate::worker::detour::Detour;
@@ -69,13 +70,15 @@ pub struct ListenerContext {
     pub siblings: Vec<HostPort>,
     /// Bounds on one client.
     pub limits: ClientLimits,
+    /// What they may ask for in a while.
+    pub throttle: Arc<Throttle>,
     /// Bounds on one request of an authenticated client.
     pub request_limits: RequestLimits,
 }
 
 impl ListenerContext {
     /// Derives it from the configuration.
-    pub fn new(config: &pointsman_config::Listener) -> ListenerContext {
+    pub fn new(config: &pointsman_config::Listener, throttle: Arc<Throttle>) -> ListenerContext {
         ListenerContext {
             name: config.name.clone(),
             listen: config.listen,
@@ -95,6 +98,7 @@ impl ListenerContext {
                 inline_bytes_max: config.limits.inline_bytes_max,
             },
             limits: config.limits,
+            throttle,
         }
     }
 }
@@ -190,6 +194,8 @@ pub struct Client {
     pub vigil: Option<Box<Vigil>>,
     /// Its transaction over several slots, until the block of the watched keys has been answered.
     pub guarded: Option<Box<Guarded>>,
+    /// What it draws from, if its listener has limits.
+    pub rates: Option<Box<Rates>>,
     /// What it queued since MULTI.
     pub transaction: Option<Box<Transaction>>,
     /// Requests that are being sent a second time.

@@ -15,5 +15,6 @@ pub mod read;
 pub mod retry;
 pub mod scan;
 pub mod scan_fixed;
+pub mod selection;
 pub mod split;
 pub mod unknown;

@@ -65,7 +65,7 @@ impl Router {
             return Step::Wait;
         }
         let (authenticated, replica_reads) = (client.authenticated, client.replica_reads);
-        let queueing = client.transaction.is_some();
+        let (queueing, limited) = (client.transaction.is_some(), client.rates.is_some());
         let only_subscribes = !client.resp3 && client.is_subscribed();
         let monitors = client.monitor.is_some();
         let mut plan = plan::plan(args, authenticated, &self.division, &mut self.keys);
@@ -80,6 +80,9 @@ impl Router {
         }
         if monitors && self.in_monitor_mode(key, plan.spec()) {
             return Step::Done;
+        }
+        if limited && let Some(step) = self.limited(key, &plan, args, frame.len()) {
+            return step;
         }
         if self.pause.is_some_and(|pause| pause.holds(&plan)) {
             return self.wait(key);

@@ -12,6 +12,7 @@ pub mod fleet;
 pub mod guard;
 pub mod hold;
 pub mod inbound;
+pub mod limited;
 pub mod monitor;
 pub mod observe;
 pub mod pin;
@@ -32,6 +33,7 @@ pub mod wait;
 mod stage;
 
 use crate::client::state::{Admission, ListenerContext};
+use crate::limit::rate::Throttle;
 use router::{BackendContext, Router, SharedRouter};
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -81,6 +83,8 @@ pub enum Message {
 pub struct ListenerPlan {
     /// The configuration.
     pub config: pointsman_config::Listener,
+    /// What clients may ask for in a while.
+    pub throttle: Arc<Throttle>,
 }
 
 /// A running worker, as others see it.
@@ -161,7 +165,10 @@ async fn run(
     let contexts: Vec<(Rc<ListenerContext>, SharedRouter)> = listeners
         .iter()
         .map(|listener| {
-            (Rc::new(ListenerContext::new(&listener.config)), routers[listener.config.backend].clone())
+            (
+                Rc::new(ListenerContext::new(&listener.config, listener.throttle.clone())),
+                routers[listener.config.backend].clone(),
+            )
         })
         .collect();
     while let Some(message) = inbox.recv().await {

@@ -206,6 +206,7 @@ impl Router {
         let (reader, writer) = stream.into_split();
         self.read_clock();
         self.generation = self.generation.wrapping_add(1);
+        let rates = listener.throttle.admit(address);
         let client = Client {
             generation: self.generation,
             id: NEXT_CLIENT_ID.fetch_add(1, Ordering::Relaxed),
@@ -223,6 +224,7 @@ impl Router {
             replica_reads: 0,
             version: self.snapshot.version,
             identity: None,
+            rates,
             transaction: None,
             pin: None,
             blocked: Vec::new(),

@@ -35,7 +35,7 @@ impl Stage {
         fleet.complete(vec![messages.downgrade()]);
         let (published, registry) = (Arc::new(Published::default()), Arc::new(Registry::default()));
         let context = BackendContext::new(&config.backends[0], published, registry, fleet);
-        let listener = Rc::new(ListenerContext::new(&config.listeners[0]));
+        let listener = Rc::new(ListenerContext::new(&config.listeners[0], Arc::default()));
         Stage { router: Router::new(Arc::new(context), 1), listener, _inbox: inbox, _messages: messages }
     }
 

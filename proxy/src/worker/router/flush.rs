@@ -134,6 +134,7 @@ impl Router {
         };
         client.dirty = false;
         client.held_since = None;
+        let mut wrote = 0;
         loop {
             let ready = client.replies.ready();
             if ready.is_empty() {
@@ -141,7 +142,10 @@ impl Router {
                 break;
             }
             match client.writer.try_write(ready) {
-                Ok(count) => client.replies.wrote(count),
+                Ok(count) => {
+                    client.replies.wrote(count);
+                    wrote += count;
+                }
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                     if !std::mem::replace(&mut client.write_blocked, true) {
                         client.wake();
@@ -154,6 +158,9 @@ impl Router {
                     return;
                 }
             }
+        }
+        if let Some(rates) = &mut client.rates {
+            rates.answered(client.replies.span().0, wrote);
         }
         // One reply may be as large as `reply_bytes_max` allows; it is what piles up behind it that
         // tells a client which does not read.
