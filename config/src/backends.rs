@@ -13,8 +13,8 @@ use crate::reference::Kind;
 use crate::secret::Secret;
 use crate::tree::{Content, Entry, Node};
 use crate::trusted::{
-    Backend, BackendKind, BreakerLimits, Bundled, Distribution, FailoverHold, Fixed, FixedShard, KeyHash, Lag, Reconnect,
-    Retry, Seeded, Sentinel, TopologyRefresh, UnknownCommands,
+    Backend, BackendKind, BreakerLimits, Bundled, Distribution, FailoverHold, Fixed, FixedShard, KeyHash,
+    Lag, Reconnect, Retry, Seeded, Sentinel, TopologyRefresh, UnknownCommands,
 };
 use crate::units::Unreadable;
 

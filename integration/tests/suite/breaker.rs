@@ -108,10 +108,7 @@ fn t92_switched_off_each_request_has_its_deadline() {
 fn t09_t92_only_refusals_that_last_shut_a_node_out() {
     let fake = Fake::start(2, 0);
     let [key, fine] = [0, 1].map(|shard| key_on(shard, 2, "t09", 0));
-    let pointsman = Setup::cluster(fake.addresses())
-        .with(|setup| setup.attempts_max = 2)
-        .allow(LOST)
-        .start();
+    let pointsman = Setup::cluster(fake.addresses()).with(|setup| setup.attempts_max = 2).allow(LOST).start();
     let mut client = pointsman.client();
     client.command(&["SET", &key, "v"]);
     let shut_out = |reply: &Reply| reply.is_error() && reply.error().contains("says that it cannot serve");
@@ -128,7 +125,11 @@ fn t09_t92_only_refusals_that_last_shut_a_node_out() {
         let reply = client.command(&["GET", &key]);
         check(shut_out(&reply), reply)
     });
-    assert!(began.elapsed() >= Duration::from_millis(900), "not for a moment's trouble: {:?}", began.elapsed());
+    assert!(
+        began.elapsed() >= Duration::from_millis(900),
+        "not for a moment's trouble: {:?}",
+        began.elapsed()
+    );
     assert_eq!(client.command(&["SET", &fine, "v"]), Reply::ok(), "the other shard");
     assert!(pointsman.metrics().sum("pointsman_breaker_opened_total", &[]) >= 1.0);
 }
@@ -149,9 +150,8 @@ fn t76_a_dead_replica_costs_no_error_and_hardly_any_time() {
     let mut client = pointsman.client();
     client.line("SET k v");
     let replica = fake.replicas(0)[0];
-    let by_replica = |fake: &Fake| {
-        fake.received(|received| received.is("GET") && received.node == replica).len()
-    };
+    let by_replica =
+        |fake: &Fake| fake.received(|received| received.is("GET") && received.node == replica).len();
     eventually("the replica serves", || {
         client.line("GET k");
         check(by_replica(&fake) > 0, "not yet")

@@ -58,8 +58,7 @@ impl Router {
         let timeout = Self::micros(self.context.config.request_timeout);
         let Some(connection) = self.connections.get(id) else { return };
         // It is in the middle of an answer, and going on with it.
-        if connection.pinned
-            || (connection.mid_reply && self.now.saturating_sub(connection.heard) < timeout)
+        if connection.pinned || (connection.mid_reply && self.now.saturating_sub(connection.heard) < timeout)
         {
             return;
         }
@@ -90,7 +89,8 @@ impl Router {
 
     /// A connection is up.
     pub(super) fn note_connected(&mut self, id: usize) {
-        let (Some(limits), Some(connection)) = (&self.context.config.breaker, self.connections.get(id)) else {
+        let (Some(limits), Some(connection)) = (&self.context.config.breaker, self.connections.get(id))
+        else {
             return;
         };
         let address = connection.address.clone();
