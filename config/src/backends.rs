@@ -13,8 +13,8 @@ use crate::reference::Kind;
 use crate::secret::Secret;
 use crate::tree::{Content, Entry, Node};
 use crate::trusted::{
-    Backend, BackendKind, Bundled, Distribution, FailoverHold, Fixed, FixedShard, KeyHash, Lag, Pool,
-    Reconnect, Retry, Seeded, Sentinel, TopologyRefresh, UnknownCommands,
+    Backend, BackendKind, BreakerLimits, Bundled, Distribution, FailoverHold, Fixed, FixedShard, KeyHash,
+    Lag, Pool, Reconnect, Retry, Seeded, Sentinel, TopologyRefresh, UnknownCommands,
 };
 use crate::units::Unreadable;
 
@@ -432,6 +432,7 @@ fn backend(name: &str, kind: BackendKind, (username, password): Login, section: 
         stall_timeout: millis("stall_timeout_ms"),
         reconnect: reconnect(&section.child("reconnect", "backends.*.reconnect")),
         retry: retry(&section.child("retry", "backends.*.retry")),
+        breaker: breaker(section),
         failover_hold: FailoverHold {
             time: millis("failover_hold_ms"),
             requests_max: section.number("failover_hold_requests_max").value as usize,
@@ -475,6 +476,28 @@ fn retry(section: &Section<'_>) -> Retry {
         budget_percent: section.number("budget_percent").value as u32,
         budget_min: section.number("budget_min").value as u32,
     }
+}
+
+fn breaker(backend: &Section<'_>) -> Option<BreakerLimits> {
+    if let Some(entry) = backend.entry("breaker")
+        && let Content::Plain(text) | Content::Quoted(text) = &entry.value.content
+    {
+        if text != "off" {
+            let wrong = "a single value stands where keys below it should";
+            backend.refuse("breaker", &entry.value, unreadable(wrong, Some("write off, or leave it out")));
+        }
+        return None;
+    }
+    let section = backend.child("breaker", "backends.*.breaker");
+    let (open, open_max) = ordered_millis(&section, "open_ms", "open_max_ms");
+    Some(BreakerLimits {
+        failures: section.number("failures").value as u32,
+        failure_percent: section.number("failure_percent").value as u32,
+        window: Duration::from_millis(section.number("window_ms").value),
+        requests_min: section.number("requests_min").value as u32,
+        open,
+        open_max,
+    })
 }
 
 fn topology(section: &Section<'_>) -> TopologyRefresh {

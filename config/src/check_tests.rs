@@ -86,6 +86,9 @@ fn an_empty_file_is_the_embedded_default() {
     assert_eq!((backend.retry.redirects_max, backend.retry.attempts_max), (5, 8));
     assert_eq!((backend.retry.backoff, backend.retry.backoff_max), (ms(10), ms(500)));
     assert_eq!((backend.retry.budget_percent, backend.retry.budget_min), (20, 10));
+    let breaker = backend.breaker.expect("it is on");
+    assert_eq!((breaker.failures, breaker.failure_percent, breaker.requests_min), (5, 50, 20));
+    assert_eq!((breaker.window, breaker.open, breaker.open_max), (ms(10_000), ms(1000), ms(30_000)));
     let hold = backend.failover_hold;
     assert_eq!((hold.time, hold.requests_max, hold.bytes_max), (ms(0), 10_000, 64 << 20));
     assert_eq!(
@@ -282,7 +285,7 @@ p.yaml:37: backends.main.cluster.address_map[\"172.17.0.2\"]: the announced addr
 p.yaml:37: backends.main.cluster.address_map[\"172.17.0.2\"] = 127.0.0.1:0: port 0 cannot be connected to; allowed: host:port
 p.yaml:38: backends.main.retry = fast: a single value stands where keys below it should
 p.yaml:39: backends.main.reconnect.backoff_ms = 6000: above backoff_max_ms (5000, the default); allowed: at most 5000; or raise backoff_max_ms
-p.yaml:40: backends.main.connect_timeout: unknown key; allowed: bundled, cluster, primary, sentinel, fixed, connections_per_node, connect_timeout_ms, request_timeout_ms, stall_timeout_ms, reconnect, retry, failover_hold_ms, failover_hold_requests_max, failover_hold_bytes_max, inflight_bytes_max, inflight_max, reply_bytes_max, pool, script_count_max, script_bytes_max, subscriptions_max, tracking_keys_max, tracking_bytes_max, monitor_per_second, databases_max, unknown_commands, topology, lag; did you mean 'connect_timeout_ms'?
+p.yaml:40: backends.main.connect_timeout: unknown key; allowed: bundled, cluster, primary, sentinel, fixed, connections_per_node, connect_timeout_ms, request_timeout_ms, stall_timeout_ms, reconnect, retry, breaker, failover_hold_ms, failover_hold_requests_max, failover_hold_bytes_max, inflight_bytes_max, inflight_max, reply_bytes_max, pool, script_count_max, script_bytes_max, subscriptions_max, tracking_keys_max, tracking_bytes_max, monitor_per_second, databases_max, unknown_commands, topology, lag; did you mean 'connect_timeout_ms'?
 p.yaml:43: backends.other.bundled.node_port = 65535: 6 nodes from this port on would need ports up to 65540, and 65535 is the last; choose a lower node_port, or fewer nodes
 p.yaml:44: backends.third: it is not said what it is; allowed: exactly one of bundled, cluster, primary, sentinel, fixed; write 'bundled: {}' for nodes inside this process
 p.yaml:45: backends.other: given twice, first on line 41; choose another name
@@ -453,7 +456,7 @@ fn single_mistakes() {
         ),
         (
             "backends: { m: { bundld: {} } }",
-            "1: backends.m.bundld: unknown key; allowed: bundled, cluster, primary, sentinel, fixed, connections_per_node, connect_timeout_ms, request_timeout_ms, stall_timeout_ms, reconnect, retry, failover_hold_ms, failover_hold_requests_max, failover_hold_bytes_max, inflight_bytes_max, inflight_max, reply_bytes_max, pool, script_count_max, script_bytes_max, subscriptions_max, tracking_keys_max, tracking_bytes_max, monitor_per_second, databases_max, unknown_commands, topology, lag; did you mean 'bundled'?",
+            "1: backends.m.bundld: unknown key; allowed: bundled, cluster, primary, sentinel, fixed, connections_per_node, connect_timeout_ms, request_timeout_ms, stall_timeout_ms, reconnect, retry, breaker, failover_hold_ms, failover_hold_requests_max, failover_hold_bytes_max, inflight_bytes_max, inflight_max, reply_bytes_max, pool, script_count_max, script_bytes_max, subscriptions_max, tracking_keys_max, tracking_bytes_max, monitor_per_second, databases_max, unknown_commands, topology, lag; did you mean 'bundled'?",
         ),
         (
             "backends: { m: { cluster: { seeds: h:1 } } }",

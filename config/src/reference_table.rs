@@ -341,6 +341,7 @@ pub const SECTIONS: &[Section] = &[
             ),
             key("reconnect", Kind::Section, Nothing, "How a lost connection is made again."),
             key("retry", Kind::Section, Nothing, "How a request that was not executed is tried again."),
+            key("breaker", SectionOrOff, Nothing, "When requests to a node fail at once."),
             key(
                 "failover_hold_ms",
                 Millis(0, HOUR),
@@ -700,6 +701,38 @@ pub const SECTIONS: &[Section] = &[
                 Is("1000"),
                 "How long a client waits for one to be free, first come first served, before it gets an error; 0: not at all.",
             ),
+        ],
+    },
+    Section {
+        path: "backends.*.breaker",
+        about: "Requests to a node that is in trouble fail at once, until it answers again; each worker judges for itself. Write `breaker: off` to let each wait for its deadline. Errors that are a command's own do not count.",
+        keys: &[
+            key(
+                "failures",
+                Whole(1, 1_000_000),
+                Is("5"),
+                "Failures without an answer in between: requests not answered within `request_timeout_ms`; or connections that cannot be made, or LOADING, MASTERDOWN and CLUSTERDOWN, for at least a second.",
+            ),
+            key(
+                "failure_percent",
+                Whole(1, 100),
+                Is("50"),
+                "Or so many of a hundred requests within `window_ms`, although it answers others.",
+            ),
+            key("window_ms", Millis(100, HOUR), Is("10000"), "How far back that looks."),
+            key(
+                "requests_min",
+                Whole(1, 10_000_000),
+                Is("20"),
+                "Requests in that time below which the share says nothing.",
+            ),
+            key(
+                "open_ms",
+                Millis(1, 10 * MINUTE),
+                AtMost("1000", "open_max_ms"),
+                "How long nothing is sent before the node is asked again (PING); doubled each time it does not answer.",
+            ),
+            key("open_max_ms", Millis(1, HOUR), Is("30000"), "The longest such time."),
         ],
     },
     Section {

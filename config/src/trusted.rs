@@ -182,6 +182,8 @@ pub struct Backend {
     pub reconnect: Reconnect,
     /// How a request that was not executed is tried again.
     pub retry: Retry,
+    /// When requests to a node fail at once; `None` when switched off.
+    pub breaker: Option<BreakerLimits>,
     /// How long, and how much of it, requests wait for a primary.
     pub failover_hold: FailoverHold,
     /// Request bytes waiting on one connection.
@@ -427,6 +429,23 @@ pub struct Retry {
     pub budget_percent: u32,
     /// Second attempts of each worker in a second in any case.
     pub budget_min: u32,
+}
+
+/// When a node counts as being in trouble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerLimits {
+    /// Failures without an answer in between.
+    pub failures: u32,
+    /// Or so many of a hundred requests within `window`,
+    pub failure_percent: u32,
+    /// which is this long,
+    pub window: Duration,
+    /// if there were at least so many.
+    pub requests_min: u32,
+    /// How long nothing is sent before the node is asked again; doubled each time.
+    pub open: Duration,
+    /// The longest such time; never below `open`.
+    pub open_max: Duration,
 }
 
 /// Requests that wait while their shard has no primary.

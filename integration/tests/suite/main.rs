@@ -10,6 +10,7 @@ mod algebra;
 mod bad_backend;
 mod bad_input;
 mod blocking;
+mod breaker;
 mod chaos;
 mod clients;
 mod cluster_forms;

@@ -88,6 +88,10 @@ pub struct WorkerCounters {
     pub held_total: Counter,
     /// Those of them that got none in time.
     pub hold_given_up: Counter,
+    /// Nodes that are shut out now.
+    pub breakers_open: Counter,
+    /// Times a node was shut out.
+    pub breaker_opened: Counter,
     /// Second attempts that the budget did not allow.
     pub retries_denied: Counter,
     /// Connections that belong to one client for a while, or wait for the next.

@@ -221,6 +221,18 @@ fn workers(status: &Status, families: &mut Vec<MetricFamily>) {
     add((gauge, "pointsman_held_requests", "Requests that wait for a primary (failover_hold_ms)."), &|c| {
         c.held.get()
     });
+    add(
+        (gauge, "pointsman_breakers_open", "Nodes to which requests fail at once, as each worker sees it."),
+        &|c| c.breakers_open.get(),
+    );
+    add(
+        (
+            counter,
+            "pointsman_breaker_opened_total",
+            "Times a worker began to fail requests to a node at once.",
+        ),
+        &|c| c.breaker_opened.get(),
+    );
     add((gauge, "pointsman_held_bytes", "Bytes of requests that wait for a primary."), &|c| {
         c.held_bytes.get()
     });

@@ -148,6 +148,10 @@ pub struct Connection {
     pub lane: Lane,
     /// Where it stands.
     pub phase: Phase,
+    /// Requests are not accepted: it is down, or its node is shut out.
+    pub shut: bool,
+    /// Its node is in trouble ([`crate::health::breaker`]).
+    shut_out: bool,
     /// It waits for the next flush.
     pub dirty: bool,
     /// The kernel's send buffer is full: its task flushes when there is room.
@@ -164,6 +168,12 @@ pub struct Connection {
     pub patient_until: u64,
     /// Whose own it is.
     pub holder: ClientKey,
+    /// When the node was last heard of over it, in microseconds of the worker's clock.
+    pub heard: u64,
+    /// A reply has come in part.
+    pub mid_reply: bool,
+    /// Since when its queue is full.
+    pub full_since: Option<u64>,
     /// It has answered something since it came up.
     pub answered: bool,
     /// The node does not let us execute transactions ([`super::transactions`]).
@@ -201,6 +211,8 @@ impl Connection {
             address,
             lane,
             phase: Phase::Connecting,
+            shut: false,
+            shut_out: false,
             dirty: false,
             write_blocked: false,
             retiring: false,
@@ -209,6 +221,9 @@ impl Connection {
             number: None,
             patient_until: 0,
             holder: ClientKey::NOBODY,
+            heard: 0,
+            mid_reply: false,
+            full_since: None,
             answered: false,
             refuses_transactions: false,
             waker: None,
@@ -375,6 +390,8 @@ impl Connection {
     pub fn up(&mut self, writer: OwnedWriteHalf, now: u64) {
         self.writer = Some(writer);
         self.phase = Phase::Ready;
+        self.shut = self.shut_out;
+        self.mid_reply = false;
         self.write_blocked = false;
         self.progress = now;
         self.close = None;
@@ -388,6 +405,8 @@ impl Connection {
     pub fn down(&mut self, next: Phase) -> Vec<Unanswered> {
         let was_up = self.writer.take().is_some();
         self.phase = next;
+        self.shut = self.shut_out || next == Phase::Down;
+        self.mid_reply = false;
         self.write_blocked = false;
         let written = if was_up { self.written } else { self.base };
         let queue = std::mem::take(&mut self.queue);
@@ -410,11 +429,18 @@ impl Connection {
         unanswered
     }
 
+    /// Its node is shut out, or not any more.
+    pub fn set_shut_out(&mut self, shut_out: bool) {
+        self.shut_out = shut_out;
+        self.shut = shut_out || self.phase == Phase::Down;
+    }
+
     /// Notes that bytes arrived.
     #[inline]
     pub fn progressed(&mut self, now: u64) {
         self.answered = true;
         self.progress = now;
+        self.heard = now;
     }
 
     /// True if requests wait and nothing has moved since `before`.

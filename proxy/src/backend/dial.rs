@@ -68,6 +68,9 @@ pub async fn run(router: SharedRouter, id: usize) {
                 }
                 let next = if answered { Phase::Connecting } else { Phase::Down };
                 router.connection_lost(id, next);
+                if !answered {
+                    router.note_unreachable(id);
+                }
                 router.context.snapshots.request_refresh("connection_lost");
             }
             Err(reason) => {
@@ -83,6 +86,7 @@ pub async fn run(router: SharedRouter, id: usize) {
                     tracing::warn!(node = %address, reason, "a node cannot be reached; trying again");
                 }
                 router.connection_lost(id, Phase::Down);
+                router.note_unreachable(id);
                 router.context.snapshots.request_refresh("connect_failed");
             }
         }
@@ -302,6 +306,7 @@ impl ReadingSide {
         };
         self.inbound.consume(at, scratch);
         if let Some(connection) = router.connection(self.id) {
+            connection.mid_reply = !self.inbound.is_empty();
             connection.release();
         }
         scanned

@@ -45,6 +45,8 @@ impl Lane {
 /// The connections of one node, by lane; opened when first needed.
 #[derive(Clone, Debug)]
 pub struct NodeLanes {
+    /// The node is shut out.
+    pub shut: bool,
     /// Those of database 0, then those of the next, as far as any was in use.
     places: Vec<u32>,
     /// Lanes of one database.
@@ -57,7 +59,7 @@ impl NodeLanes {
     /// None open yet.
     pub fn new(connections_per_node: u16) -> NodeLanes {
         let stride = usize::from(connections_per_node.max(1)) * 4;
-        NodeLanes { places: vec![NONE; stride], stride }
+        NodeLanes { shut: false, places: vec![NONE; stride], stride }
     }
 
     /// The connection of a lane. [`Lane::ASIDE`] lies beyond all places that there can be.

@@ -4,6 +4,7 @@
 //! for cluster mode must not learn what is behind the proxy. The operator finds the node in the log
 //! and in `/topology`.
 
+use crate::health::breaker::Trouble;
 use pointsman_protocol::Slot;
 use std::fmt;
 
@@ -38,6 +39,13 @@ pub enum FailureKind {
     NoScript,
     /// The shard has no primary, and too many requests wait for one already.
     HoldFull,
+    /// The node is in trouble and nothing is sent to it for now.
+    ShutOut {
+        /// What is wrong with it.
+        trouble: Trouble,
+        /// When it is tried again, in milliseconds from now.
+        again_ms: u32,
+    },
     /// Too much is waiting for this backend already.
     Overloaded,
     /// Too many clients hold a connection of their own.
@@ -74,6 +82,7 @@ impl Failure {
             FailureKind::NoPrimary => "no_primary",
             FailureKind::BackendAuth => "backend_auth",
             FailureKind::NoScript => "no_script",
+            FailureKind::ShutOut { .. } => "shut_out",
             FailureKind::HoldFull => "hold_full",
             FailureKind::Overloaded => "overloaded",
             FailureKind::TooManyPins => "too_many_pins",
@@ -92,7 +101,20 @@ impl fmt::Display for Failure {
     // The codes in front are Redis' own where client libraries react to them: CLUSTERDOWN, TRYAGAIN
     // and LOADING tell a client that trying again later is safe.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let FailureKind::ShutOut { trouble, again_ms } = self.kind {
+            let wrong = match trouble {
+                Trouble::Silent => "does not answer",
+                Trouble::Unreachable => "cannot be reached",
+                Trouble::Refusing => "says that it cannot serve",
+                Trouble::Full => "is overloaded",
+            };
+            write!(
+                f,
+                "ERR the shard {wrong}; the command was not sent and may be retried; the shard is tried again in {again_ms} ms"
+            )?;
+        }
         f.write_str(match self.kind {
+            FailureKind::ShutOut { .. } => "",
             FailureKind::Unreachable => "ERR the shard cannot be reached; the command was not sent and may be retried",
             FailureKind::ReadLost => "ERR the connection to the shard was lost before it answered; the read may be retried",
             FailureKind::WriteUnknown => {

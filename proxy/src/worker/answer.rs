@@ -132,7 +132,9 @@ impl Router {
         }
         if matches!(cause, Cause::ClusterDown | Cause::Loading | Cause::MasterDown) {
             connection.counters.unhealthy.add(1);
+            self.note_refusal(id);
         }
+        let connection = &self.connections[id];
         let redirect = match cause {
             Cause::Moved | Cause::Ask => Redirect::parse(bytes, &connection.address),
             _ => None,

@@ -12,7 +12,7 @@ use super::hold::{self, Held, Waited};
 use super::pin::Pin;
 use super::router::Router;
 use crate::admin::counters::Outcome;
-use crate::backend::connection::{ClientKey, InFlight, Phase, Request, Traits};
+use crate::backend::connection::{ClientKey, InFlight, Request, Traits};
 use crate::backend::lanes::Lane;
 use crate::client::replies::Ticket;
 use crate::client::state::Client;
@@ -234,6 +234,12 @@ impl Router {
         };
         parked.give = exhausted(cause, request.traits.write);
         let verdict = match verdict {
+            // A replica that cannot be asked: the primary can be, at once.
+            Verdict::PlanAgain { .. }
+                if request.traits.replica && request.traits.attempts == 0 && cause == Cause::NotSent =>
+            {
+                Verdict::PlanAgain { after: Duration::ZERO }
+            }
             Verdict::PlanAgain { .. } if waits => {
                 let version = self.snapshot.version;
                 // One that waits already keeps its room.
@@ -547,7 +553,12 @@ impl Router {
         if self.is_observed() {
             self.note_second_attempt(key, id);
         }
-        if self.connections[id].phase == Phase::Down {
+        if self.connections[id].shut {
+            // What went to a replica first goes to the primary now.
+            let to_primary = Request { traits: Traits { replica: false, ..request.traits }, ..request };
+            if let Some(kind) = self.shut_out(id, &to_primary) {
+                return self.settle_failure(&request, kind);
+            }
             return self.attempt_failed(Parked { held, ..Parked::new(request, bytes) }, Cause::NotSent, None);
         }
         self.enqueue(id, request, |out| out.extend_from_slice(&bytes));

@@ -7,7 +7,7 @@
 use super::detour::Parked;
 use super::router::Router;
 use crate::admin::counters::Outcome;
-use crate::backend::connection::{ClientKey, Phase, Request, Traits};
+use crate::backend::connection::{ClientKey, Request, Traits};
 use crate::backend::lanes::Lane;
 use crate::client::gather::Gather;
 use crate::client::local;
@@ -248,8 +248,11 @@ impl Router {
     pub(super) fn enqueue(&mut self, id: usize, request: Request, write: impl Fn(&mut Vec<u8>)) {
         let now = self.now;
         let connection = &mut self.connections[id];
-        if connection.phase == Phase::Down {
-            return self.park_new(request, Cause::NotSent, write);
+        if connection.shut {
+            return match self.shut_out(id, &request) {
+                Some(kind) => self.settle_failure(&request, kind),
+                None => self.park_new(request, Cause::NotSent, write),
+            };
         }
         // WAIT has a reply ahead as well, and is none.
         if request.ahead > 0 && connection.refuses_transactions && !request.traits.blocking {
@@ -272,7 +275,8 @@ impl Router {
         self.turn = self.turn.wrapping_add(1);
         let replicas = &self.snapshot.topology.shard(shard).replicas;
         let copies = replicas.iter().map(|node| self.snapshot.copy(*node));
-        pick_replica(copies, bound, self.turn).map(|place| replicas[place])
+        let picked = pick_replica(copies, bound, self.turn).map(|place| replicas[place]);
+        picked.filter(|node| !self.is_shut_out(*node))
     }
 
     /// Sends a command over several slots in parts, one a slot.

@@ -20,6 +20,7 @@ pub mod pin;
 pub mod router;
 pub mod scripts;
 pub mod shards;
+pub mod shut;
 pub mod subscribe;
 pub mod tick;
 pub mod track;

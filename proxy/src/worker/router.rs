@@ -16,6 +16,7 @@ use super::guard::LeftGuard;
 use super::monitor::{Allowance, Feed};
 use super::pin::Pins;
 use super::scripts::Seen;
+use super::shut::Breakers;
 use crate::admin::counters::WorkerCounters;
 use crate::backend::connection::{ClientKey, Connection};
 use crate::backend::lanes::{Lane, NodeLanes};
@@ -92,6 +93,8 @@ pub struct Router {
     pub(super) random: u64,
     /// Set while the process shuts down.
     pub(super) draining: bool,
+    /// Of nodes that failed lately.
+    pub(super) breakers: Breakers,
     /// What second attempts there may be.
     pub(super) budget: Budget,
     /// CLIENT PAUSE, while one is in force.
@@ -147,6 +150,7 @@ impl Router {
                 started: context.snapshots.started(),
                 random: seed | 1,
                 draining: false,
+                breakers: Breakers::default(),
                 budget: Budget::default(),
                 pause: None,
                 lag_is_fresh: false,

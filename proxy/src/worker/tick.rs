@@ -3,6 +3,7 @@
 use super::router::{Router, SharedRouter};
 use crate::backend::connection::{ClientKey, Phase};
 use crate::client::state::Client;
+use crate::health::breaker;
 use crate::route::failure::FailureKind;
 use std::time::Duration;
 
@@ -58,6 +59,7 @@ impl Router {
         let lag = &self.context.config.lag;
         self.lag_is_fresh = self.context.snapshots.lags_are_fresh(lag.stale_after.max(lag.interval * 2));
         self.expire_requests();
+        self.tick_breakers();
         if !self.detours.is_empty() {
             self.detours_due = true;
             self.wake_flusher();
@@ -84,9 +86,18 @@ impl Router {
         let asked_before = self.now.checked_sub(Self::micros(config.request_timeout));
         let moved_before = self.now.saturating_sub(Self::micros(config.stall_timeout));
         let mut late = Vec::new();
-        let mut waiting = 0;
+        let (mut waiting, mut full) = (0, Vec::new());
         for (id, connection) in self.connections.iter_mut() {
             waiting += connection.waiting() as u64;
+            match connection.accepts(0, &self.context.queue) {
+                true => connection.full_since = None,
+                false => {
+                    let since = *connection.full_since.get_or_insert(self.now);
+                    if self.now.saturating_sub(since) >= Self::micros(breaker::FULL_FOR) {
+                        full.push(id);
+                    }
+                }
+            }
             if connection.patient_until > self.now {
                 continue;
             }
@@ -105,6 +116,10 @@ impl Router {
             }
         }
         self.counters.inflight.set(waiting);
+        for id in full {
+            self.note_full(id);
+        }
+        self.note_late(&late);
         for (id, request, sent) in late {
             if request.traits.blocking {
                 self.close_wait_on(request.client, id);

@@ -159,6 +159,7 @@ fn t12_t14_killed_primaries_lose_nothing_that_was_promised() {
             setup.connections_per_node = 2;
             setup.request_timeout_ms = 20_000;
             setup.refresh_interval_ms = 500;
+            setup.backend_extra.push("failover_hold_ms: 20000".into());
         })
         .allow(LOST)
         .allow(&["time", "node"])

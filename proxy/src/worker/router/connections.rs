@@ -45,6 +45,9 @@ impl Router {
     pub(super) fn build_nodes(&mut self) {
         let lanes = NodeLanes::new(self.context.config.connections_per_node);
         self.nodes = vec![lanes; self.snapshot.topology.nodes().len()];
+        for (place, node) in self.snapshot.topology.nodes().iter().enumerate() {
+            self.nodes[place].shut = self.breakers.is_open(&node.address);
+        }
         for ((address, lane), id) in &self.by_lane {
             if let Some(node) = self.snapshot.topology.find(address) {
                 self.nodes[usize::from(node.0)].set(*lane, *id);
@@ -72,7 +75,9 @@ impl Router {
             return *id;
         }
         let counters = self.context.registry.node(&self.context.name, &address);
-        let id = self.connections.insert(Connection::new(address.clone(), lane, counters));
+        let mut connection = Connection::new(address.clone(), lane, counters);
+        connection.set_shut_out(self.breakers.is_open(&address));
+        let id = self.connections.insert(connection);
         if let Some(node) = self.snapshot.topology.find(&address) {
             self.nodes[usize::from(node.0)].set(lane, id);
         }
@@ -106,6 +111,7 @@ impl Router {
             connection.dirty = false;
             self.mark_connection(id);
         }
+        self.note_connected(id);
     }
 
     /// Notes that bytes arrived on a connection.
