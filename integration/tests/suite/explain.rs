@@ -58,6 +58,7 @@ fn requests_are_explained_without_being_sent() {
         ("MGET a b c", "route: in parts, to the shards of its keys"),
         ("PING", "route: answered by the proxy"),
         ("SUNION a b", "error: CROSSSLOT Keys in request don't hash to the same slot"),
+        ("LMOVE a b LEFT LEFT", "error: CROSSSLOT Keys in request don't hash to the same slot"),
         ("NOSUCH a", "route: refused"),
         ("GET", "route: refused"),
     ] {

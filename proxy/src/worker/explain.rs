@@ -28,6 +28,7 @@ impl Router {
             plan = unknown::plan(args, refusal, &announced, rule, &self.division, &mut keys);
             told.push(("known", "not by the proxy's own table".to_owned()));
         }
+        let computes = self.client_mut(key).is_some_and(|client| client.listener.cross_slot.compute);
         if let Some(spec) = plan.spec() {
             told.push(("command", spec.name.replace('|', " ")));
             told.push(("class", if spec.is_read() { "read" } else { "write" }.to_owned()));
@@ -54,6 +55,14 @@ impl Router {
         };
         told.push(("route", route.to_owned()));
         match &plan {
+            Plan::Across { .. } if !computes => {
+                let mut text = Vec::new();
+                Refusal::CrossSlot.write(args, &mut text);
+                told.push((
+                    "error",
+                    String::from_utf8_lossy(&text).trim_start_matches('-').trim_end().to_owned(),
+                ));
+            }
             Plan::Refuse(refusal) => {
                 let mut text = Vec::new();
                 refusal.write(args, &mut text);

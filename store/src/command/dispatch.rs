@@ -56,12 +56,12 @@ pub fn resolve(node: &Executor, args: Args<'_>) -> Resolved {
     let spec = match args.get(1) {
         Some(name) if spec.is_container() => match subcommand(spec, name) {
             Some(spec) => spec,
-            None => return Resolved::Refused(missing(node, spec, args)),
+            None => return not_carried_out(node, spec, args),
         },
         _ => spec,
     };
     match node.handlers[usize::from(spec.index)] {
-        None => Resolved::Refused(missing(node, spec, args)),
+        None => not_carried_out(node, spec, args),
         Some(_) if !spec.accepts(args.len()) => Resolved::Refused(Refusal::Arity(spec)),
         Some(handler) => Resolved::Command(spec, handler),
     }
@@ -234,10 +234,22 @@ fn may_run_on_replica(node: &Executor, spec: &CommandSpec) -> Result<(), Refused
     Ok(())
 }
 
-/// Not in the command table: the nodes' own word, or nobody's.
+/// The word that nodes say to each other. To the proxy it is a command of its own, hence in the table.
+const NODES: &[u8] = b"POINTSMAN";
+
+/// In the command table, but not carried out by this node.
+#[cold]
+fn not_carried_out(node: &Executor, spec: &'static CommandSpec, args: Args<'_>) -> Resolved {
+    if args.at(0).eq_ignore_ascii_case(NODES) {
+        return Resolved::Unknown;
+    }
+    Resolved::Refused(missing(node, spec, args))
+}
+
+/// Not a command of this node's: the nodes' own word, or nobody's.
 #[cold]
 fn unknown(node: &mut Executor, client: &Client, args: Args<'_>, out: &mut Vec<u8>) {
-    if args.at(0).eq_ignore_ascii_case(b"POINTSMAN") {
+    if args.at(0).eq_ignore_ascii_case(NODES) {
         return crate::replication::handshake::command(node, client, args, out);
     }
     Refusal::UnknownCommand.reply(args, out);
