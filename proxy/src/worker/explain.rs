@@ -16,6 +16,13 @@ use pointsman_protocol::topology::{NodeIndex, Shard, ShardIndex};
 /// Names and what is told of each, in the order of reading.
 pub type Explanation = Vec<(&'static str, String)>;
 
+/// What a client is told, without the marks of the protocol.
+fn text_of(refusal: &Refusal, args: Args<'_>) -> String {
+    let mut text = Vec::new();
+    refusal.write(args, &mut text);
+    String::from_utf8_lossy(&text).trim_start_matches('-').trim_end().to_owned()
+}
+
 impl Router {
     /// Explains a request as this client would send it now, outside of MULTI.
     pub fn explain(&mut self, key: ClientKey, args: Args<'_>) -> Explanation {
@@ -55,20 +62,8 @@ impl Router {
         };
         told.push(("route", route.to_owned()));
         match &plan {
-            Plan::Across { .. } if !computes => {
-                let mut text = Vec::new();
-                Refusal::CrossSlot.write(args, &mut text);
-                told.push((
-                    "error",
-                    String::from_utf8_lossy(&text).trim_start_matches('-').trim_end().to_owned(),
-                ));
-            }
-            Plan::Refuse(refusal) => {
-                let mut text = Vec::new();
-                refusal.write(args, &mut text);
-                let text = String::from_utf8_lossy(&text);
-                told.push(("error", text.trim_start_matches('-').trim_end().to_owned()));
-            }
+            Plan::Across { .. } if !computes => told.push(("error", text_of(&Refusal::CrossSlot, args))),
+            Plan::Refuse(refusal) => told.push(("error", text_of(refusal, args))),
             Plan::Slot { spec, slot } => {
                 let traits = Traits::of(spec);
                 self.explain_slot(key, *slot, traits, true, &mut told);
@@ -154,6 +149,7 @@ impl Router {
         };
         let connection = &self.connections[id];
         let phase = match connection.phase {
+            _ if self.is_shut_out(node) => "its node is shut out (breaker)",
             Phase::Connecting => "being made",
             Phase::Ready => "up",
             Phase::Down => "down",
